@@ -1,0 +1,186 @@
+//! Accounts: the commands on them, and how they lie in SQLite.
+
+use crate::{
+    credential::{AccountRef, Brand},
+    policy::{AccountStatus, UnixMillis},
+};
+
+use super::{
+    command::{AccountChange, Answer, Circumstances, Failure, NewAccount, Nonce, Refusal},
+    feed::{self, FeedSubject},
+    meta,
+    outbox::KvKey,
+    record::AccountRecord,
+    sql::{Columns, Sql, SqlError, at_most_one, to_json},
+};
+
+/// How many account numbers are tried. With 10⁶ accounts in a slot one is taken once in 4,300; eight in a row, never.
+const NUMBER_ATTEMPTS: u8 = 8;
+
+/// Creates an account.
+pub(super) fn create(
+    sql: &impl Sql,
+    new: &NewAccount,
+    actor: Option<&str>,
+    circumstances: &Circumstances<'_>,
+) -> Result<(Answer, Vec<KvKey>), Failure> {
+    refuse_taken_external_id(sql, new.external_id.as_deref(), None)?;
+    let id = AccountRef { slot: circumstances.slot, number: free_number(sql, &circumstances.nonce)? };
+    let sequence = meta::next_sequence(sql)?;
+    let record = AccountRecord {
+        id,
+        version: sequence,
+        name: new.name.clone(),
+        external_id: new.external_id.clone(),
+        brand: new.brand,
+        status: AccountStatus::Active,
+        max_active_keys: new.max_active_keys,
+        api_access: new.api_access,
+        features: new.features.clone(),
+        default_scopes: new.default_scopes.clone(),
+        created_at: circumstances.now,
+        created_by: actor.map(str::to_owned),
+    };
+    sql.run(
+        "INSERT INTO accounts (number, created, version, name, external_id, brand, status, max_active_keys,
+            api_access, features, default_scopes, created_at, created_by)
+         VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        &[
+            id.number.into(),
+            sequence.into(),
+            record.name.as_str().into(),
+            record.external_id.clone().into(),
+            record.brand.as_str().into(),
+            record.status.as_str().into(),
+            record.max_active_keys.into(),
+            to_json(&record.api_access)?.into(),
+            to_json(&record.features)?.into(),
+            to_json(&record.default_scopes)?.into(),
+            record.created_at.as_millis().into(),
+            record.created_by.clone().into(),
+        ],
+    )?;
+    Ok((Answer::Account(record), vec![KvKey::account(id)]))
+}
+
+/// Changes an account. What its keys may do goes into the feed; what only people read does not.
+pub(super) fn change(sql: &impl Sql, id: AccountRef, change: &AccountChange) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let mut record = get(sql, id)?.ok_or(Refusal::NotFound)?;
+    let before = record.account();
+    let change = change.clone();
+    let renamed = change.name.apply(&mut record.name);
+    let identified = change.external_id.apply(&mut record.external_id);
+    let other = [
+        change.brand.apply(&mut record.brand),
+        change.status.apply(&mut record.status),
+        change.max_active_keys.apply(&mut record.max_active_keys),
+        change.api_access.apply(&mut record.api_access),
+        change.features.apply(&mut record.features),
+        change.default_scopes.apply(&mut record.default_scopes),
+    ];
+    if identified {
+        refuse_taken_external_id(sql, record.external_id.as_deref(), Some(id))?;
+    }
+    if !(renamed || identified || other.contains(&true)) {
+        return Ok((Answer::Account(record), Vec::new()));
+    }
+    record.version = meta::next_sequence(sql)?;
+    sql.run(
+        "UPDATE accounts SET version = ?2, name = ?3, external_id = ?4, brand = ?5, status = ?6,
+            max_active_keys = ?7, api_access = ?8, features = ?9, default_scopes = ?10
+         WHERE number = ?1",
+        &[
+            id.number.into(),
+            record.version.into(),
+            record.name.as_str().into(),
+            record.external_id.clone().into(),
+            record.brand.as_str().into(),
+            record.status.as_str().into(),
+            record.max_active_keys.into(),
+            to_json(&record.api_access)?.into(),
+            to_json(&record.features)?.into(),
+            to_json(&record.default_scopes)?.into(),
+        ],
+    )?;
+    let decides_otherwise = record.account() != before;
+    if decides_otherwise {
+        feed::record(sql, &FeedSubject::account(id), record.version)?;
+    }
+    let outdated = if decides_otherwise || renamed { vec![KvKey::account(id)] } else { Vec::new() };
+    Ok((Answer::Account(record), outdated))
+}
+
+/// Reads one account; another slot's is as unknown as none.
+pub(super) fn get(sql: &impl Sql, id: AccountRef) -> Result<Option<AccountRecord>, SqlError> {
+    let rows = sql.run(&format!("SELECT {COLUMNS} FROM accounts WHERE number = ?1"), &[id.number.into()])?;
+    at_most_one(rows)?.map(|row| read(row, id.slot)).transpose()
+}
+
+/// Reads up to `limit` accounts created before sequence `before`, newest first.
+pub(super) fn list(sql: &impl Sql, slot: u8, before: u64, limit: u32) -> Result<Vec<(u64, AccountRecord)>, SqlError> {
+    let rows = sql.run(
+        &format!("SELECT created, {COLUMNS} FROM accounts WHERE created < ?1 ORDER BY created DESC LIMIT ?2"),
+        &[before.into(), limit.into()],
+    )?;
+    rows.into_iter()
+        .map(|row| {
+            let mut row = Columns::of(row);
+            Ok((row.number()?, read(row, slot)?))
+        })
+        .collect()
+}
+
+const COLUMNS: &str = "number, version, name, external_id, brand, status, max_active_keys, api_access, features,
+    default_scopes, created_at, created_by";
+
+fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
+    Ok(AccountRecord {
+        id: AccountRef { slot, number: narrow(row.number()?)? },
+        version: row.number()?,
+        name: row.text()?,
+        external_id: row.optional_text()?,
+        brand: row.parsed("brand", Brand::from_key_text)?,
+        status: row.parsed("status", AccountStatus::parse)?,
+        max_active_keys: row.optional_number()?.map(narrow).transpose()?,
+        api_access: row.json()?,
+        features: row.json()?,
+        default_scopes: row.json()?,
+        created_at: UnixMillis::from_millis(row.number()?),
+        created_by: row.optional_text()?,
+    })
+}
+
+pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, SqlError> {
+    T::try_from(number).map_err(|_| SqlError(format!("a stored number is out of range: {number}")))
+}
+
+fn refuse_taken_external_id(sql: &impl Sql, external_id: Option<&str>, own: Option<AccountRef>) -> Result<(), Failure> {
+    let Some(external_id) = external_id else { return Ok(()) };
+    let taken = at_most_one(sql.run("SELECT number FROM accounts WHERE external_id = ?1", &[external_id.into()])?)?;
+    let Some(mut row) = taken else { return Ok(()) };
+    let number = row.number()?;
+    if own.is_some_and(|own| u64::from(own.number) == number) {
+        return Ok(());
+    }
+    Err(Refusal::Conflict {
+        field: Some("external_id".into()),
+        detail: format!("Another account has the external_id {external_id:?}; it must be unique."),
+    }
+    .into())
+}
+
+fn free_number(sql: &impl Sql, nonce: &Nonce) -> Result<u32, Failure> {
+    for attempt in 0..NUMBER_ATTEMPTS {
+        let number = candidate(nonce, attempt);
+        let taken = sql.run("SELECT 1 FROM accounts WHERE number = ?1", &[number.into()])?;
+        if number != 0 && taken.is_empty() {
+            return Ok(number);
+        }
+    }
+    Err(Failure::Trouble(SqlError("no free account number was found".into())))
+}
+
+fn candidate(nonce: &Nonce, attempt: u8) -> u32 {
+    let [a, b, c, d, ..] = nonce.derive(&[b"account number", &[attempt]]);
+    u32::from_be_bytes([a, b, c, d])
+}

@@ -1,0 +1,27 @@
+//! The Authority: where a change becomes true.
+//!
+//! One shard is one SQLite database, the only authority for the accounts of its slot. Everything here is a pure
+//! transition over the small port [`sql::Sql`]: the same statements run in a Durable Object and, in native tests, on
+//! SQLite itself. Time and randomness are arguments.
+//!
+//! - [`command`]: what may change. One transaction holds the preconditions, the change, its feed row and its outbox
+//!   rows; so an acknowledged change is whole, and one that failed left nothing.
+//! - [`query`]: what is so now.
+//! - [`feed`]: which subjects changed since when, for caches to catch up.
+//! - [`outbox`]: which copies in KV are behind.
+//! - [`copy`]: what is said about a subject, signed, so that it may lie anywhere.
+
+pub mod command;
+pub mod copy;
+pub mod feed;
+pub mod meta;
+pub mod outbox;
+pub mod query;
+pub mod record;
+pub mod schema;
+pub mod sql;
+
+mod accounts;
+mod keys;
+
+pub use keys::{KeyFilter, ListedStatus};

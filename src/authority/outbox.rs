@@ -1,0 +1,238 @@
+//! The outbox: which copies in KV are behind, and when each is to be put again.
+//!
+//! A command enqueues, in its own transaction, the KV keys that it made outdated; one row per KV key. The value is
+//! built when it is sent, from what the tables say then, so that a put never carries an old state on purpose. A row
+//! goes only when a put of its own sequence or a later one has succeeded. A row that fails is due again after a time
+//! of its own and stands in no other's way.
+
+use std::collections::HashMap;
+
+use crate::{
+    credential::{AccountRef, Digest},
+    policy::UnixMillis,
+};
+
+use super::{
+    accounts,
+    copy::{AccountCopy, GrantCopy, SigningKeys},
+    keys, meta,
+    sql::{Columns, Sql, SqlError, Value, at_most_one},
+};
+
+/// The least time between two puts of one KV key. KV takes one write per second and key and answers a second one
+/// with 429 (Cloudflare Workers KV, limits).
+pub const PUT_INTERVAL_MS: u64 = 1_000;
+
+/// The longest pause between two attempts. KV outages have lasted hours; a minute loses little.
+const BACKOFF_MAX_MS: u64 = 60_000;
+
+/// Puts that one round begins. A Worker may have six connections open; the rest would only queue.
+pub const PUTS_PER_ROUND: u32 = 6;
+
+/// The name of a copy in KV.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KvKey {
+    /// `grant:<digest>`.
+    Grant(Digest),
+    /// `account:<slot>.<number>`.
+    Account(AccountRef),
+}
+
+impl KvKey {
+    /// Where the copy of a key lies.
+    #[must_use]
+    pub fn grant(digest: &Digest) -> Self {
+        KvKey::Grant(*digest)
+    }
+
+    /// Where the copy of an account lies.
+    #[must_use]
+    pub fn account(account: AccountRef) -> Self {
+        KvKey::Account(account)
+    }
+
+    /// The key's text in KV.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            KvKey::Grant(digest) => format!("grant:{}", digest.to_hex()),
+            KvKey::Account(account) => format!("account:{}.{}", account.slot, account.number),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(hex) = text.strip_prefix("grant:") {
+            return Digest::parse_hex(hex).map(KvKey::Grant);
+        }
+        let (slot, number) = text.strip_prefix("account:")?.split_once('.')?;
+        Some(KvKey::Account(AccountRef { slot: slot.parse().ok()?, number: number.parse().ok()? }))
+    }
+}
+
+/// What goes first when many are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A change that an administrator made.
+    Command = 0,
+    /// A copy that KV lost or no longer has right.
+    Refresh = 1,
+}
+
+/// Notes that KV is behind on `kv_key`, as of the running command. An earlier row of the same key keeps its age.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn enqueue(sql: &impl Sql, kv_key: &KvKey, priority: Priority, now: UnixMillis) -> Result<(), SqlError> {
+    sql.run(
+        "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
+         SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true
+         ON CONFLICT (kv_key) DO UPDATE SET sequence = excluded.sequence, priority = min(priority, excluded.priority),
+            attempts = 0, due_at = excluded.due_at",
+        &[kv_key.text().into(), Value::Integer(priority as i64), now.as_millis().into()],
+    )?;
+    Ok(())
+}
+
+/// True while a change of `kv_key` waits for KV.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn waits(sql: &impl Sql, kv_key: &KvKey) -> Result<bool, SqlError> {
+    Ok(!sql.run("SELECT 1 FROM outbox WHERE kv_key = ?1", &[kv_key.text().into()])?.is_empty())
+}
+
+/// When the next row is due; none when the outbox is empty.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn next_due(sql: &impl Sql) -> Result<Option<UnixMillis>, SqlError> {
+    // One look into the index per priority.
+    let rows = sql.run(
+        "SELECT min(due_at) FROM (SELECT (SELECT min(due_at) FROM outbox WHERE priority = 0) AS due_at
+            UNION ALL SELECT (SELECT min(due_at) FROM outbox WHERE priority = 1))",
+        &[],
+    )?;
+    let due = at_most_one(rows)?.map(|mut row| row.optional_number()).transpose()?.flatten();
+    Ok(due.map(UnixMillis::from_millis))
+}
+
+/// A put that KV should get now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Put {
+    /// Which copy.
+    pub kv_key: KvKey,
+    /// The signed copy.
+    pub value: String,
+    /// What `wrangler kv key list` shows; never read by Keygate. At most 1,024 bytes as JSON (Workers KV, limits).
+    pub metadata: serde_json::Value,
+    /// The sequence that the copy contains.
+    pub as_of: u64,
+}
+
+/// Hands out the puts that are due, at most one in flight per KV key and none sooner than [`PUT_INTERVAL_MS`] after
+/// the last. What it remembers is only pace: forgetting it, as a restart does, costs at worst a 429.
+#[derive(Debug, Default)]
+pub struct Courier {
+    paces: HashMap<KvKey, Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    in_flight: bool,
+    last_put_at: UnixMillis,
+}
+
+impl Courier {
+    /// Takes the rows due at `now` and builds their copies. Each must be given back by [`Courier::finished`].
+    ///
+    /// # Errors
+    /// Trouble with SQLite.
+    pub fn take_due(
+        &mut self,
+        sql: &impl Sql,
+        signing: &SigningKeys,
+        slot: u8,
+        now: UnixMillis,
+    ) -> Result<Vec<Put>, SqlError> {
+        self.paces.retain(|_, pace| pace.in_flight || pace.last_put_at.saturating_add_millis(PUT_INTERVAL_MS) > now);
+        let rows = sql.run(
+            "SELECT kv_key FROM outbox WHERE due_at <= ?1 ORDER BY priority, due_at LIMIT ?2",
+            &[now.as_millis().into(), PUTS_PER_ROUND.into()],
+        )?;
+        let mut puts = Vec::new();
+        for row in rows {
+            let kv_key = Columns::of(row).parsed("KV key", KvKey::parse)?;
+            if let Some(pace) = self.paces.get(&kv_key) {
+                postpone(sql, &kv_key, pace.last_put_at.saturating_add_millis(PUT_INTERVAL_MS).max(now))?;
+                continue;
+            }
+            let Some(put) = build(sql, signing, slot, &kv_key)? else {
+                settle(sql, &kv_key, u64::MAX >> 11)?;
+                continue;
+            };
+            self.paces.insert(kv_key, Pace { in_flight: true, last_put_at: now });
+            puts.push(put);
+        }
+        Ok(puts)
+    }
+
+    /// Takes a put back. One that succeeded settles its row unless a later change waits there; one that failed makes
+    /// it due again, later each time.
+    ///
+    /// # Errors
+    /// Trouble with SQLite.
+    pub fn finished(&mut self, sql: &impl Sql, put: &Put, stored: bool, now: UnixMillis) -> Result<(), SqlError> {
+        if let Some(pace) = self.paces.get_mut(&put.kv_key) {
+            pace.in_flight = false;
+            pace.last_put_at = now;
+        }
+        if stored { settle(sql, &put.kv_key, put.as_of) } else { retry_later(sql, &put.kv_key, now) }
+    }
+}
+
+fn settle(sql: &impl Sql, kv_key: &KvKey, as_of: u64) -> Result<(), SqlError> {
+    sql.run("DELETE FROM outbox WHERE kv_key = ?1 AND sequence <= ?2", &[kv_key.text().into(), as_of.into()])?;
+    Ok(())
+}
+
+fn postpone(sql: &impl Sql, kv_key: &KvKey, due_at: UnixMillis) -> Result<(), SqlError> {
+    sql.run(
+        "UPDATE outbox SET due_at = ?2 WHERE kv_key = ?1",
+        &[kv_key.text().into(), due_at.saturating_add_millis(1).as_millis().into()],
+    )?;
+    Ok(())
+}
+
+fn retry_later(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
+    // Doubles from one second: 1, 2, 4, … 60.
+    sql.run(
+        "UPDATE outbox SET attempts = min(attempts + 1, 30),
+            due_at = ?2 + min(?3 * (1 << min(attempts, 10)), ?4)
+         WHERE kv_key = ?1",
+        &[kv_key.text().into(), now.as_millis().into(), PUT_INTERVAL_MS.into(), BACKOFF_MAX_MS.into()],
+    )?;
+    Ok(())
+}
+
+fn build(sql: &impl Sql, signing: &SigningKeys, slot: u8, kv_key: &KvKey) -> Result<Option<Put>, SqlError> {
+    let moment = meta::moment(sql)?;
+    let as_of = moment.sequence;
+    let (value, metadata) = match kv_key {
+        KvKey::Grant(digest) => {
+            let Some(record) = keys::get_by_digest_alone(sql, slot, digest)? else { return Ok(None) };
+            let metadata = serde_json::json!({
+                "id": record.id(),
+                "account": record.account,
+                "name": record.name,
+                "status": record.status,
+            });
+            (GrantCopy { epoch: moment.epoch, as_of, grant: record.grant() }.sign(signing, digest)?, metadata)
+        }
+        KvKey::Account(account) => {
+            let Some(record) = accounts::get(sql, *account)? else { return Ok(None) };
+            let metadata = serde_json::json!({ "name": record.name, "status": record.status });
+            (AccountCopy { epoch: moment.epoch, as_of, account: record.account() }.sign(signing)?, metadata)
+        }
+    };
+    Ok(Some(Put { kv_key: kv_key.clone(), value, metadata, as_of }))
+}

@@ -1,0 +1,127 @@
+//! Questions to the Authority. Each is answered from SQLite in the event that asks it, never from memory: only
+//! touching the storage tells a superseded object that it is no longer the one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    credential::{AccountRef, Digest, KeyId},
+    policy::UnixMillis,
+};
+
+use super::{
+    accounts,
+    copy::{AccountCopy, GrantCopy, SigningKeys},
+    keys::{self, KeyFilter},
+    meta,
+    record::{AccountRecord, KeyRecord},
+    sql::{Sql, SqlError},
+};
+
+/// What administrators ask.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// One account.
+    Account(AccountRef),
+    /// The accounts of this slot, newest first.
+    Accounts(Page),
+    /// One key.
+    Key(AccountRef, KeyId),
+    /// The key with this digest, if it belongs to that account.
+    KeyByDigest(AccountRef, Digest),
+    /// The keys of one account, newest first.
+    Keys(AccountRef, KeyFilter, Page),
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only what was created before this sequence; none = from the newest on.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The answer to a [`Query`]; none = there is no such account or key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// One account.
+    Account(AccountRecord),
+    /// Accounts, and where the next page begins.
+    Accounts(Vec<AccountRecord>, Option<u64>),
+    /// One key.
+    Key(KeyRecord),
+    /// Keys, and where the next page begins.
+    Keys(Vec<KeyRecord>, Option<u64>),
+}
+
+/// Answers `query`.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Result<Option<Found>, SqlError> {
+    Ok(match query {
+        Query::Account(id) => accounts::get(sql, *id)?.map(Found::Account),
+        Query::Key(account, id) => keys::get(sql, *account, *id)?.map(Found::Key),
+        Query::KeyByDigest(account, digest) => keys::get_by_digest(sql, *account, digest)?.map(Found::Key),
+        Query::Accounts(page) => {
+            let listed = accounts::list(sql, slot, page.start(), page.limit.saturating_add(1))?;
+            let (listed, next) = page.cut(listed, |(created, _)| *created);
+            Some(Found::Accounts(listed.into_iter().map(|(_, record)| record).collect(), next))
+        }
+        Query::Keys(account, filter, page) => {
+            if accounts::get(sql, *account)?.is_none() {
+                return Ok(None);
+            }
+            let listed = keys::list(sql, *account, *filter, page.start(), page.limit.saturating_add(1), now)?;
+            let (listed, next) = page.cut(listed, |record| record.issued);
+            Some(Found::Keys(listed, next))
+        }
+    })
+}
+
+impl Page {
+    fn start(self) -> u64 {
+        self.before.unwrap_or(super::sql::INTEGER_MAX.unsigned_abs())
+    }
+
+    /// Drops the row read beyond the limit, which only shows that there is a next page.
+    fn cut<T>(self, mut rows: Vec<T>, sequence: impl Fn(&T) -> u64) -> (Vec<T>, Option<u64>) {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(sequence);
+        (rows, next)
+    }
+}
+
+/// What the edge asks: the copies that decide about one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Want {
+    /// The key.
+    pub digest: Digest,
+    /// The account that its text names.
+    pub account: AccountRef,
+}
+
+/// The signed copies that answer a [`Want`]. None = there is no such key, no such account: that is evidence, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copies {
+    /// A [`GrantCopy`], if that account has that key.
+    pub grant: Option<String>,
+    /// An [`AccountCopy`].
+    pub account: Option<String>,
+}
+
+/// Answers `want` with copies as of now.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn copies(sql: &impl Sql, signing: &SigningKeys, want: &Want) -> Result<Copies, SqlError> {
+    let moment = meta::moment(sql)?;
+    let (epoch, as_of) = (moment.epoch, moment.sequence);
+    let grant = keys::get_by_digest(sql, want.account, &want.digest)?
+        .map(|record| GrantCopy { epoch: epoch.clone(), as_of, grant: record.grant() }.sign(signing, &want.digest));
+    let account = accounts::get(sql, want.account)?
+        .map(|record| AccountCopy { epoch, as_of, account: record.account() }.sign(signing));
+    Ok(Copies { grant: grant.transpose()?, account: account.transpose()? })
+}

@@ -1,0 +1,116 @@
+//! Tables, and how they came to be.
+//!
+//! `meta.schema` counts the migrations that ran; each runs once, all in one transaction with the first request that
+//! an object serves after a deploy. A migration that has shipped is never edited: add the next one.
+
+use super::sql::{Sql, SqlError, Value, only};
+
+/// Brings the database to the newest schema. On an empty one, `epoch` becomes its epoch (32 hex digits, random).
+///
+/// # Errors
+/// Trouble with SQLite, or a database written by a newer Keygate than this one.
+pub fn migrate(sql: &impl Sql, epoch: &str) -> Result<(), SqlError> {
+    sql.atomically(|| {
+        let version = current(sql)?;
+        if version > MIGRATIONS.len() {
+            return Err(SqlError(format!(
+                "the database has schema {version}, this Keygate knows {}: deploy a newer one",
+                MIGRATIONS.len()
+            )));
+        }
+        for statements in MIGRATIONS.iter().skip(version) {
+            for statement in *statements {
+                sql.run(statement, &[])?;
+            }
+        }
+        if version == 0 {
+            sql.run(
+                "INSERT INTO meta (singleton, schema, epoch, sequence, feed_position, feed_rows, feed_low, feed_cut)
+                 VALUES (1, ?1, ?2, 0, 0, 0, 0, 0)",
+                &[schema_number(), epoch.into()],
+            )?;
+        } else if version < MIGRATIONS.len() {
+            sql.run("UPDATE meta SET schema = ?1", &[schema_number()])?;
+        }
+        Ok(())
+    })
+}
+
+fn schema_number() -> Value {
+    Value::from(MIGRATIONS.len() as u64)
+}
+
+fn current(sql: &impl Sql) -> Result<usize, SqlError> {
+    let tables = sql.run("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'meta'", &[])?;
+    if tables.is_empty() {
+        return Ok(0);
+    }
+    let version = only(sql.run("SELECT schema FROM meta", &[])?)?.number()?;
+    usize::try_from(version).map_err(|_| SqlError("the schema number is out of range".into()))
+}
+
+/// Every migration, oldest first.
+const MIGRATIONS: &[&[&str]] = &[&[
+    // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
+    "CREATE TABLE meta (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        schema INTEGER NOT NULL,
+        epoch TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        feed_position INTEGER NOT NULL,
+        feed_rows INTEGER NOT NULL,
+        feed_low INTEGER NOT NULL,
+        feed_cut INTEGER NOT NULL
+    ) STRICT",
+    // `created` (a sequence) orders lists; `version` is the sequence of the last change.
+    "CREATE TABLE accounts (
+        number INTEGER PRIMARY KEY,
+        created INTEGER NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        external_id TEXT UNIQUE,
+        brand TEXT NOT NULL,
+        status TEXT NOT NULL,
+        max_active_keys INTEGER,
+        api_access TEXT NOT NULL,
+        features TEXT NOT NULL,
+        default_scopes TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        created_by TEXT
+    ) STRICT",
+    // A key's id is the beginning of its digest, so the primary key serves both.
+    "CREATE TABLE keys (
+        digest TEXT PRIMARY KEY,
+        account INTEGER NOT NULL REFERENCES accounts (number),
+        issued INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        name TEXT,
+        environment TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        status TEXT NOT NULL,
+        hint TEXT NOT NULL,
+        pepper INTEGER NOT NULL,
+        not_before INTEGER,
+        expires_at INTEGER,
+        created_at INTEGER NOT NULL,
+        created_by TEXT,
+        revoked_at INTEGER
+    ) STRICT, WITHOUT ROWID",
+    "CREATE UNIQUE INDEX keys_of_account ON keys (account, issued)",
+    // What the limit on active keys counts: revoked keys pile up, these do not.
+    "CREATE INDEX keys_in_use ON keys (account, environment) WHERE status <> 'revoked'",
+    "CREATE TABLE feed (
+        position INTEGER PRIMARY KEY,
+        subject TEXT NOT NULL UNIQUE,
+        sequence INTEGER NOT NULL
+    ) STRICT",
+    "CREATE TABLE outbox (
+        kv_key TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        due_at INTEGER NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX outbox_due ON outbox (priority, due_at)",
+]];

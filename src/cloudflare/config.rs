@@ -1,0 +1,201 @@
+//! Secrets and variables, parsed at the door.
+
+use std::{cell::OnceCell, rc::Rc};
+
+use js_sys::Reflect;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+use crate::{
+    authority::copy::SigningKeys,
+    credential::{NumberedSecret, Pepper, Peppers, RootToken, SecretError},
+    http::{Code, Problem},
+};
+
+/// What a deployment is told from outside.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) peppers: Peppers,
+    pub(super) signing: SigningKeys,
+    pub(super) root: RootToken,
+    pub(super) slots: Slots,
+    pub(super) upstream: Option<String>,
+}
+
+/// A setting that is missing or not of its form. Nothing is decided until it is mended.
+#[derive(Debug)]
+pub(super) struct ConfigFault {
+    name: &'static str,
+    detail: String,
+}
+
+/// The shards that exist: which slots, and where each object is to be created.
+#[derive(Debug)]
+pub(super) struct Slots(Vec<Slot>);
+
+/// One shard.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) number: u8,
+    /// A Durable Object location hint, such as `weur`. It counts only when the object is created; objects never move.
+    pub(super) location: Option<String>,
+}
+
+/// The binding of the KV namespace.
+pub(super) const KV_BINDING: &str = "KEYGATE_KV";
+
+/// The binding of the Durable Object class.
+pub(super) const AUTHORITY_BINDING: &str = "KEYGATE_AUTHORITY";
+
+/// The configuration of this isolate, parsed at its first request. The environment of an isolate never changes.
+pub(super) fn config(env: &Env) -> Rc<Result<Config, ConfigFault>> {
+    thread_local! {
+        static CONFIG: OnceCell<Rc<Result<Config, ConfigFault>>> = const { OnceCell::new() };
+    }
+    CONFIG.with(|config| config.get_or_init(|| Rc::new(Config::read(env))).clone())
+}
+
+/// Where Keygate's own routes begin. Known even when nothing else is, so that `healthz` answers.
+pub(super) fn prefix(env: &Env) -> Rc<str> {
+    thread_local! {
+        static PREFIX: OnceCell<Rc<str>> = const { OnceCell::new() };
+    }
+    PREFIX.with(|prefix| {
+        prefix.get_or_init(|| text(env, PREFIX_NAME).as_deref().unwrap_or(PREFIX_DEFAULT).into()).clone()
+    })
+}
+
+impl Config {
+    fn read(env: &Env) -> Result<Self, ConfigFault> {
+        let first = required(env, "KEYGATE_PEPPER", Pepper::parse)?;
+        let peppers = optional(env, "KEYGATE_PEPPER_2", Pepper::parse)?;
+        let signing = required(env, "KEYGATE_SIGNING_KEY", NumberedSecret::parse)?;
+        let signing_2 = optional(env, "KEYGATE_SIGNING_KEY_2", NumberedSecret::parse)?;
+        check_prefix(env)?;
+        Ok(Config {
+            peppers: Peppers::new(first, peppers).map_err(|error| fault("KEYGATE_PEPPER_2", error))?,
+            signing: SigningKeys::new(signing, signing_2).map_err(|error| fault("KEYGATE_SIGNING_KEY_2", error))?,
+            root: required(env, "KEYGATE_ROOT_TOKEN", RootToken::parse)?,
+            slots: Slots::parse(text(env, SLOTS_NAME).as_deref().unwrap_or(SLOTS_DEFAULT))?,
+            upstream: text(env, UPSTREAM_NAME).map(|url| upstream(&url)).transpose()?,
+        })
+    }
+}
+
+impl ConfigFault {
+    /// What callers are told: which setting, and what would be right; never its value.
+    pub(super) fn problem(&self) -> Problem {
+        Problem::new(Code::Misconfigured, format!("{} {}", self.name, self.detail))
+    }
+}
+
+impl Slots {
+    fn parse(text: &str) -> Result<Self, ConfigFault> {
+        let wrong = || ConfigFault {
+            name: SLOTS_NAME,
+            detail: "must be a list such as \"0=weur 1=enam\": slots from 0 to 255, each once, each with or without a \
+                location hint."
+                .into(),
+        };
+        let mut slots: Vec<Slot> = Vec::new();
+        for item in text.split_ascii_whitespace() {
+            let (number, location) = match item.split_once('=') {
+                Some((number, hint)) => (number, Some(hint)),
+                None => (item, None),
+            };
+            let number = number.parse().map_err(|_| wrong())?;
+            let named = location
+                .is_none_or(|hint| !hint.is_empty() && hint.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            if !named || slots.iter().any(|slot| slot.number == number) {
+                return Err(wrong());
+            }
+            slots.push(Slot { number, location: location.map(str::to_owned) });
+        }
+        if slots.is_empty() { Err(wrong()) } else { Ok(Slots(slots)) }
+    }
+
+    /// The slot with this number, if there is one.
+    pub(super) fn get(&self, number: u8) -> Option<&Slot> {
+        self.0.iter().find(|slot| slot.number == number)
+    }
+
+    /// All slots, in the order of the setting, from `first` on.
+    pub(super) fn from(&self, first: Option<u8>) -> &[Slot] {
+        let start = first.map_or(Some(0), |number| self.0.iter().position(|slot| slot.number == number));
+        start.and_then(|start| self.0.get(start..)).unwrap_or_default()
+    }
+
+    /// A slot for a new account: each is as likely as any other.
+    pub(super) fn pick(&self, random: u8) -> Option<&Slot> {
+        self.0.get(usize::from(random).checked_rem(self.0.len())?)
+    }
+}
+
+const PREFIX_NAME: &str = "KEYGATE_PREFIX";
+const PREFIX_DEFAULT: &str = "/_keygate";
+const SLOTS_NAME: &str = "KEYGATE_SLOTS";
+const SLOTS_DEFAULT: &str = "0";
+const UPSTREAM_NAME: &str = "UPSTREAM";
+
+fn text(env: &Env, name: &str) -> Option<String> {
+    Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?.as_string().filter(|text| !text.is_empty())
+}
+
+fn required<T>(
+    env: &Env,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, SecretError>,
+) -> Result<T, ConfigFault> {
+    let text = text(env, name).ok_or_else(|| ConfigFault {
+        name,
+        detail: "is missing. Set it with: wrangler secret put <name>, or in .dev.vars for local use.".into(),
+    })?;
+    parse(&text).map_err(|error| fault(name, error))
+}
+
+fn optional<T>(
+    env: &Env,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, SecretError>,
+) -> Result<Option<T>, ConfigFault> {
+    text(env, name).map(|text| parse(&text).map_err(|error| fault(name, error))).transpose()
+}
+
+fn fault(name: &'static str, error: SecretError) -> ConfigFault {
+    ConfigFault { name, detail: format!("{error}.") }
+}
+
+fn check_prefix(env: &Env) -> Result<(), ConfigFault> {
+    let prefix = prefix(env);
+    let fits = prefix.len() > 1
+        && prefix.starts_with('/')
+        && !prefix.ends_with('/')
+        && !prefix.contains("//")
+        && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte));
+    if fits {
+        return Ok(());
+    }
+    Err(ConfigFault {
+        name: PREFIX_NAME,
+        detail:
+            "must be a path such as \"/_keygate\": letters, digits, \"_\", \"-\" and single slashes, none at the end."
+                .into(),
+    })
+}
+
+fn upstream(url: &str) -> Result<String, ConfigFault> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let fits = rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@".contains(&byte))
+    });
+    if fits {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    Err(ConfigFault {
+        name: UPSTREAM_NAME,
+        detail: "must be a URL such as \"https://api.example.com/base\", without credentials, query or fragment."
+            .into(),
+    })
+}

@@ -1,0 +1,51 @@
+//! Between the runtime's requests and answers and ours.
+
+use futures_util::StreamExt;
+use wasm_bindgen::JsValue;
+use web_sys::{Headers, Request, Response, ResponseInit};
+
+use crate::http::{BODY_BYTES_MAX, Reply};
+
+/// Path and query of an absolute URL, as the runtime normalised it. The query is without `?`.
+pub(super) fn path_and_query(url: &str) -> (&str, &str) {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let from_path = after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/");
+    let without_fragment = from_path.split_once('#').map_or(from_path, |(rest, _)| rest);
+    without_fragment.split_once('?').unwrap_or((without_fragment, ""))
+}
+
+/// A header of the request; several of one name arrive joined by a comma and a space. A value that is not text counts
+/// as one that nobody accepts.
+pub(super) fn header(request: &Request, name: &str) -> Option<String> {
+    request.headers().get(name).unwrap_or_else(|_| Some("\u{fffd}".into()))
+}
+
+/// Our answer as the runtime's. An answer that the runtime refuses to build, which none of ours is, becomes an error
+/// that the entry answers with 503.
+pub(super) fn response(reply: &Reply) -> Result<Response, JsValue> {
+    let headers = Headers::new()?;
+    for (name, value) in &reply.headers {
+        headers.append(name, value)?;
+    }
+    let init = ResponseInit::new();
+    init.set_status(reply.status);
+    init.set_headers(&headers);
+    let body = Some(reply.body.as_ref()).filter(|body| !body.is_empty());
+    Response::new_with_opt_str_and_init(body, &init)
+}
+
+/// Reads the body, up to one chunk more than is ever accepted: enough to see that it is too long.
+pub(super) async fn body(request: &Request) -> Result<Vec<u8>, worker::Error> {
+    if request.body().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut chunks = worker::Request::from(<Request as Clone>::clone(request)).stream()?;
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        body.extend(chunk?);
+        if body.len() > BODY_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,165 @@
+// The module that the Workers runtime loads. It hands every request to the Rust function `fetch` and sees to it that a
+// WASM trap (a panic, exhausted memory or stack, a JavaScript exception thrown through Rust frames) ends in an answer.
+//
+// A trap kills the whole WASM instance, and with it every Rust future that waits in it: none of them will ever settle,
+// and no one is told. So whoever waits for a Rust promise here also waits for two other things: the report of a trap,
+// and a deadline. A dead instance refuses every further call; the next request replaces it.
+//
+// What Rust exports for this file (src/cloudflare/):
+//   fetch(request, env, ctx)  a Response or, to be sent upstream, a Request; or a promise of either
+//   arm()                     makes every trap of the current instance call `__keygate_trapped`
+//   Authority                 the Durable Object class
+
+import Entry, { Authority as Shard } from "../../build/index.js";
+
+/** How long a decision, or a call of the Authority, may take. The time an upstream takes is not part of it. */
+const DEADLINE_MS = 5_000;
+
+/** How long an alarm may take. Past it the alarm counts as failed and the runtime repeats it. */
+const ALARM_DEADLINE_MS = 60_000;
+
+// worker-build's own record. While `criticalError` is set, constructing an exported class first starts a fresh WASM
+// instance; `instanceId` changes when it does.
+const wasm = globalThis.__worker_init_state;
+
+// The Rust functions themselves: a call through an instance of `Entry` would cost three proxies per request.
+const { fetch: decide, arm } = Entry.prototype;
+
+/** For each Rust promise that has not settled, the function that ends the wait for it. */
+const waiting = new Set();
+
+function trapped() {
+  wasm.criticalError = true;
+  for (const end of waiting) end();
+  waiting.clear();
+}
+
+globalThis.__keygate_trapped = trapped;
+
+// For a trap whose own report fails, as it may when memory is exhausted.
+addEventListener("error", (event) => {
+  if (event.error instanceof WebAssembly.RuntimeError) trapped();
+});
+
+arm();
+
+export default {
+  fetch(request, env, ctx) {
+    let answer;
+    try {
+      if (wasm.criticalError) {
+        new Entry(ctx, env);
+        arm();
+      }
+      answer = decide.call({ env, ctx }, request);
+    } catch (error) {
+      return died(error);
+    }
+    return answer instanceof Promise ? settled(answer) : delivered(answer);
+  },
+};
+
+/** The Durable Object. It holds the Rust object, and makes a new one after each change of the WASM instance. */
+export class Authority {
+  #ctx;
+  #env;
+  #shard;
+  #madeIn;
+
+  constructor(ctx, env) {
+    this.#ctx = ctx;
+    this.#env = env;
+  }
+
+  fetch(request) {
+    let answer;
+    try {
+      answer = this.#current().fetch(request);
+    } catch (error) {
+      return died(error);
+    }
+    return settled(answer);
+  }
+
+  /** Throws unless the work is known to be done: then the runtime repeats the alarm. */
+  async alarm() {
+    let done;
+    try {
+      done = this.#current().alarm();
+    } catch (error) {
+      died(error);
+      throw error;
+    }
+    if ((await inTime(done, ALARM_DEADLINE_MS)) === undefined) throw new Error("the alarm was cut short");
+  }
+
+  #current() {
+    if (wasm.criticalError || this.#madeIn !== wasm.instanceId) {
+      this.#shard = new Shard(this.#ctx, this.#env);
+      this.#madeIn = wasm.instanceId;
+      arm();
+    }
+    return this.#shard;
+  }
+}
+
+/** What `promise` resolves to, or undefined once an instance has trapped or `ms` milliseconds have passed. */
+function inTime(promise, ms) {
+  let end;
+  const ended = new Promise((resolve) => {
+    end = resolve;
+  });
+  // The timer is the request's own, so that the runtime does not take a request whose future is dead for a hung one.
+  const timer = setTimeout(end, ms);
+  waiting.add(end);
+  return Promise.race([promise, ended]).finally(() => {
+    clearTimeout(timer);
+    waiting.delete(end);
+  });
+}
+
+async function settled(promise) {
+  let answer;
+  try {
+    answer = await inTime(promise, DEADLINE_MS);
+  } catch (error) {
+    console.error("rejected", error);
+  }
+  return delivered(answer);
+}
+
+function delivered(answer) {
+  if (answer instanceof Response) return answer;
+  if (answer instanceof Request) return forwarded(answer);
+  return indeterminate();
+}
+
+// No deadline and no part of the WASM instance: an upstream takes the time it takes, and its answer survives a trap.
+async function forwarded(request) {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    console.error("upstream", error);
+    return problem(502, "upstream_unreachable", "Upstream unreachable", "The API behind Keygate could not be reached.");
+  }
+}
+
+/** For an exception that a call into WASM threw: whatever it is, it has passed through Rust frames. */
+function died(error) {
+  console.error("trap", error);
+  trapped();
+  return indeterminate();
+}
+
+function indeterminate() {
+  return problem(503, "indeterminate", "Not decided", "The request could not be decided. Try again.", {
+    "Retry-After": "1",
+  });
+}
+
+function problem(status, code, title, detail, headers) {
+  return new Response(JSON.stringify({ type: `urn:keygate:problem:${code}`, title, status, detail, code }), {
+    status,
+    headers: { "Content-Type": "application/problem+json", "Cache-Control": "no-store", ...headers },
+  });
+}

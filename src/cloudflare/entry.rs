@@ -1,0 +1,169 @@
+//! The exported functions, and who answers what.
+
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::future_to_promise;
+use web_sys::Request;
+use worker::{Env, console_error};
+
+use crate::{
+    edge::{Evidence, Presented, Step, Verdict, Verification, present},
+    http::{self, Endpoint, Parameters, Problem, Reply},
+    policy::{CanonicalPath, Decision, Demand, RouteTable, parse_demand},
+};
+
+use super::{
+    admin,
+    config::{Config, config, prefix},
+    convert, mirror, stub,
+    time::now,
+    upstream,
+};
+
+/// Every request enters here. Gives a `Response`, a `Request` to be sent upstream, or a promise of either; what needs
+/// no I/O is answered without a promise.
+///
+/// # Errors
+/// None that a caller could mend: the entry answers any with 503.
+#[wasm_bindgen]
+pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsValue> {
+    #[cfg(feature = "trap")]
+    super::trap::in_sync(&request);
+    let url = request.url();
+    let (path, query) = convert::path_and_query(&url);
+    let prefix = prefix(&env);
+    let endpoint = Endpoint::of(&prefix, path);
+    if endpoint == Endpoint::Health {
+        return answer(&http::health(&request.method()));
+    }
+    let config = config(&env);
+    let settings = match config.as_ref() {
+        Ok(settings) => settings,
+        Err(fault) => return answer(&fault.problem().reply()),
+    };
+    match endpoint {
+        Endpoint::Admin(path) => admin::answer(&request, &env, config.clone(), settings, path, query),
+        Endpoint::Health | Endpoint::Nothing => answer(&Problem::not_found().reply()),
+        Endpoint::Verify | Endpoint::Whoami | Endpoint::Api => {
+            let authorization = convert::header(&request, "authorization");
+            let key = match present(authorization.as_deref(), &settings.peppers) {
+                Presented::Missing => return answer(&Problem::missing_credential().reply()),
+                Presented::Malformed(fault) => return answer(&Problem::malformed_credential(fault).reply()),
+                Presented::Forged => return answer(&Problem::invalid_token().reply()),
+                Presented::Recognised(key) => key,
+            };
+            let call = match Call::read(endpoint, &request.method(), path, query) {
+                Ok(call) => call,
+                Err(problem) => return answer(&problem.reply()),
+            };
+            Ok(future_to_promise(async move {
+                let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
+                #[cfg(feature = "trap")]
+                super::trap::in_async(&request).await;
+                let verification = Verification::begin(key, call.demand(), &settings.signing);
+                let verdict = decide(&env, settings, &verification).await;
+                finish(verdict, &call, &request, settings)
+            })
+            .into())
+        }
+    }
+}
+
+/// Makes a trap of this instance known to the entry, which then ends every wait for it.
+#[wasm_bindgen]
+pub fn arm() {
+    wasm_bindgen::handler::set_on_abort(trapped);
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = __keygate_trapped)]
+    fn report_trap();
+}
+
+fn trapped() {
+    report_trap();
+}
+
+/// What a key holder asks for.
+enum Call {
+    /// A verdict about these scopes.
+    Verify(Demand),
+    /// Who am I?
+    Whoami,
+    /// The API, by a rule of the route table.
+    Api(Demand),
+    /// The API, but no rule covers it.
+    NoRoute,
+}
+
+impl Call {
+    fn read(endpoint: Endpoint<'_>, method: &str, path: &str, query: &str) -> Result<Self, Problem> {
+        match endpoint {
+            Endpoint::Verify => {
+                let mut parameters = Parameters::parse(query);
+                let scopes = parameters.all("scope");
+                parameters.finish(&["scope"])?;
+                let scopes = parse_demand(scopes.iter().map(String::as_str))
+                    .map_err(|error| Problem::field("scope", error.to_string()))?;
+                Ok(Call::Verify(Demand { scopes: scopes.into(), ..Demand::default() }))
+            }
+            Endpoint::Whoami => {
+                if method != "GET" && method != "HEAD" {
+                    return Err(Problem::method_not_allowed("GET, HEAD"));
+                }
+                Parameters::parse(query).finish(&[])?;
+                Ok(Call::Whoami)
+            }
+            _ => {
+                let path = CanonicalPath::parse(path).map_err(|error| Problem::field("path", error.to_string()))?;
+                let rule = RouteTable::compiled().find(method, path);
+                Ok(rule.map_or(Call::NoRoute, |rule| Call::Api(rule.demand().clone())))
+            }
+        }
+    }
+
+    fn demand(&self) -> Demand {
+        match self {
+            Call::Verify(demand) | Call::Api(demand) => demand.clone(),
+            Call::Whoami | Call::NoRoute => Demand::default(),
+        }
+    }
+}
+
+async fn decide(env: &Env, settings: &Config, verification: &Verification<'_>) -> Verdict {
+    let mirrored = mirror::read(env, verification.key()).await;
+    let evidence = Evidence { grant: mirrored.grant.as_deref(), account: mirrored.account.as_deref() };
+    let want = match verification.mirror_read(evidence, now()) {
+        Step::Done(verdict) => return verdict,
+        Step::AskAuthority(want) => want,
+    };
+    // A slot that is not configured holds nothing we could ask.
+    let Some(slot) = settings.slots.get(want.account.slot) else { return Verdict::Undetermined };
+    match stub::copies(env, slot, &want).await {
+        Ok(copies) => verification.authority_answered(Some(&copies), now()),
+        Err(error) => {
+            console_error!("authority: {}", error.0);
+            verification.authority_answered(None, now())
+        }
+    }
+}
+
+fn finish(verdict: Verdict, call: &Call, request: &Request, settings: &Config) -> Result<JsValue, JsValue> {
+    let principal = match verdict {
+        Verdict::Decided(Decision::Allow(principal)) => principal,
+        Verdict::Decided(Decision::Deny(denial)) => return answer(&Problem::denial(&denial).reply()),
+        Verdict::Unknown => return answer(&Problem::invalid_token().reply()),
+        Verdict::Undetermined => return answer(&Problem::indeterminate().reply()),
+    };
+    match (call, &settings.upstream) {
+        (Call::Verify(_), _) => answer(&http::verified(&principal)),
+        (Call::Whoami, _) => answer(&http::whoami(&principal)),
+        (Call::NoRoute, _) => answer(&Problem::not_found().reply()),
+        (Call::Api(_), None) => answer(&http::stand_in(&principal)),
+        (Call::Api(_), Some(upstream)) => Ok(upstream::request(request, upstream, &principal)?.into()),
+    }
+}
+
+fn answer(reply: &Reply) -> Result<JsValue, JsValue> {
+    Ok(convert::response(reply)?.into())
+}

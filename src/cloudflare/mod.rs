@@ -1,0 +1,23 @@
+//! The Cloudflare runtime: the only folder that names it.
+//!
+//! - `entry`: the exported function that every request enters by, and who answers what.
+//! - `config`: secrets, variables and bindings, parsed once per isolate.
+//! - `mirror`: reading and writing KV.
+//! - `stub`: asking the Authority. `object`: being it. `sql`: its storage as the `Sql` port.
+//! - `convert`: between the runtime's requests and answers and ours.
+//!
+//! No request waits for another one's I/O: a request that did would hang or die with it. What requests share is plain
+//! data. `entry.js` is what the runtime loads; it turns a trap into an answer.
+
+mod admin;
+mod config;
+mod convert;
+mod entry;
+mod mirror;
+mod object;
+mod sql;
+mod stub;
+mod time;
+#[cfg(feature = "trap")]
+mod trap;
+mod upstream;

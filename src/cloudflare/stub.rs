@@ -1,0 +1,146 @@
+//! Asking the Authority.
+
+use std::time::Duration;
+
+use js_sys::{Object, Promise, Reflect};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Headers, Request, RequestInit, Response};
+use worker::Env;
+
+use crate::authority::query::{Copies, Want};
+
+use super::{
+    config::{AUTHORITY_BINDING, Slot},
+    convert::path_and_query,
+    time::within,
+};
+
+#[wasm_bindgen]
+extern "C" {
+    /// `DurableObjectNamespace`.
+    type Namespace;
+    #[wasm_bindgen(method, catch, js_name = getByName)]
+    fn get_by_name(this: &Namespace, name: &str, options: &JsValue) -> Result<Stub, JsValue>;
+
+    /// `DurableObjectStub`.
+    type Stub;
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Stub, request: &Request) -> Result<Promise, JsValue>;
+}
+
+/// How long an answer may take. Creating an object far away takes about a second; the entry gives up at five.
+const DEADLINE: Duration = Duration::from_millis(4_000);
+
+/// The header that says who, in the caller's own product, orders something.
+pub(super) const ACTOR: &str = "x-keygate-actor";
+
+/// The Authority did not answer, or not in words that are understood. Says what happened, for the log.
+#[derive(Debug)]
+pub(super) struct Unreachable(pub(super) String);
+
+/// A request of the Authority's protocol, which is HTTP: `POST /copies` for the edge, and the admin API under
+/// `/admin/`, with the paths and bodies that administrators send.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a str,
+    /// Path and query.
+    pub(super) target: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Option<&'a [u8]>,
+}
+
+/// What the Authority said.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) response: Response,
+}
+
+impl Answer {
+    /// The body.
+    pub(super) async fn text(&self) -> Result<String, Unreachable> {
+        let text = JsFuture::from(self.response.text().map_err(thrown)?).await.map_err(thrown)?;
+        text.as_string().ok_or_else(|| Unreachable("the answer is not text".into()))
+    }
+}
+
+/// Asks for the copies that decide about a key.
+pub(super) async fn copies(env: &Env, slot: &Slot, want: &Want) -> Result<Copies, Unreachable> {
+    let body = serde_json::to_string(want).map_err(|error| Unreachable(error.to_string()))?;
+    let question = Question { method: "POST", target: COPIES.into(), headers: Vec::new(), body: Some(body.as_bytes()) };
+    let answer = ask(env, slot, &question).await?;
+    let text = answer.text().await?;
+    if answer.status != 200 {
+        return Err(Unreachable(text));
+    }
+    serde_json::from_str(&text).map_err(|error| Unreachable(error.to_string()))
+}
+
+/// Asks the Authority of a slot once.
+pub(super) async fn ask(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, Unreachable> {
+    let asking = begin(env, slot, question).map_err(thrown)?;
+    let answered =
+        within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| Unreachable("no answer in time".into()))?;
+    let response: Response = answered.map_err(thrown)?.unchecked_into();
+    Ok(Answer { status: response.status(), response })
+}
+
+/// What an object is asked, as it sees it: the copies of a key, or an admin request behind its prefix.
+pub(super) enum Asked<'a> {
+    /// `POST /copies`.
+    Copies,
+    /// Path and query behind `/admin/`.
+    Admin(&'a str, &'a str),
+}
+
+/// Reads the URL of a question.
+pub(super) fn asked(url: &str) -> Option<Asked<'_>> {
+    let (path, query) = path_and_query(url);
+    if path == COPIES {
+        return Some(Asked::Copies);
+    }
+    path.strip_prefix(ADMIN).map(|path| Asked::Admin(path, query))
+}
+
+/// Path and query of an admin question.
+pub(super) fn admin_target(path: &str, query: &str) -> String {
+    if query.is_empty() { format!("{ADMIN}{path}") } else { format!("{ADMIN}{path}?{query}") }
+}
+
+/// The slot behind an object's name.
+pub(super) fn slot_of(object_name: &str) -> Option<u8> {
+    object_name.strip_prefix("slot-")?.parse().ok()
+}
+
+const COPIES: &str = "/copies";
+const ADMIN: &str = "/admin/";
+
+/// The name of a slot's object. It is the object's identity: changing it would be losing the data.
+fn object_name(slot: u8) -> String {
+    format!("slot-{slot}")
+}
+
+fn begin(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Promise, JsValue> {
+    let namespace: Namespace = Reflect::get(env.as_ref(), &AUTHORITY_BINDING.into())?.unchecked_into();
+    let options = Object::new();
+    if let Some(location) = &slot.location {
+        Reflect::set(&options, &"locationHint".into(), &location.as_str().into())?;
+    }
+    // A stub is broken after an exception, so each call makes its own.
+    let stub = namespace.get_by_name(&object_name(slot.number), &options)?;
+    let headers = Headers::new()?;
+    for (name, value) in &question.headers {
+        headers.set(name, value)?;
+    }
+    let init = RequestInit::new();
+    init.set_method(question.method);
+    init.set_headers(&headers);
+    if let Some(body) = question.body.filter(|body| !body.is_empty()) {
+        init.set_body(&js_sys::Uint8Array::from(body));
+    }
+    stub.fetch(&Request::new_with_str_and_init(&format!("https://authority{}", question.target), &init)?)
+}
+
+fn thrown(error: JsValue) -> Unreachable {
+    let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+    Unreachable(message.unwrap_or_else(|| format!("{error:?}")))
+}

@@ -1,0 +1,162 @@
+//! Names of accounts and keys. Names are public: knowing one gives no access.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::digest::Digest;
+use super::text_form::{decode_lower_hex, deserialize_text};
+
+/// An account: the slot of the shard that holds it, and its random number there.
+///
+/// As text: `acct_`, two hexadecimal digits of slot, eight of number, all lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountRef {
+    /// Which shard is the account's authority.
+    pub slot: u8,
+    /// The account's number in its slot.
+    pub number: u32,
+}
+
+impl AccountRef {
+    /// Reads `acct_` and ten lower-case hexadecimal digits, nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let [slot, number @ ..] = decode_lower_hex::<5>(text.strip_prefix("acct_")?)?;
+        Some(Self { slot, number: u32::from_be_bytes(number) })
+    }
+}
+
+impl fmt::Display for AccountRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "acct_{:02x}{:08x}", self.slot, self.number)
+    }
+}
+
+impl Serialize for AccountRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "acct_ and 10 lower-case hexadecimal digits";
+        deserialize_text(deserializer, Self::parse, expected)
+    }
+}
+
+/// The public name of a key: the first ten bytes of its digest. So a name is as good as an index for finding the record
+/// in any store that is ordered by digest, and it says as little about the key as the digest does.
+///
+/// As text: `key_` and twenty lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId([u8; 10]);
+
+impl KeyId {
+    /// The name of the key with this digest.
+    pub const fn of(digest: &Digest) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, ..] = *digest.as_bytes();
+        Self([a, b, c, d, e, f, g, h, i, j])
+    }
+
+    /// The twenty hexadecimal digits with which the digest of the key begins.
+    pub fn digest_prefix_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Reads `key_` and twenty lower-case hexadecimal digits, nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_lower_hex(text.strip_prefix("key_")?).map(Self)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("key_")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "key_ and 20 lower-case hexadecimal digits";
+        deserialize_text(deserializer, Self::parse, expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: AccountRef = AccountRef { slot: 0x0a, number: 0x00c0_ffee };
+    const KEY: KeyId = KeyId([0, 1, 2, 3, 4, 5, 6, 7, 0xfe, 0xff]);
+
+    #[test]
+    fn an_account_is_written_with_its_slot_and_number() {
+        assert_eq!(ACCOUNT.to_string(), "acct_0a00c0ffee");
+        assert_eq!(AccountRef::parse("acct_0a00c0ffee"), Some(ACCOUNT));
+    }
+
+    #[test]
+    fn a_key_id_is_written_as_twenty_digits() {
+        assert_eq!(KEY.to_string(), "key_0001020304050607feff");
+        assert_eq!(KeyId::parse("key_0001020304050607feff"), Some(KEY));
+    }
+
+    #[test]
+    fn an_account_id_has_exactly_one_spelling() {
+        for bad in [
+            "",
+            "acct_",
+            "0a00c0ffee",
+            "acct_0A00C0FFEE",
+            "ACCT_0a00c0ffee",
+            "acct_0a00c0ffe",
+            "acct_0a00c0ffee0",
+            "acct_0a00c0ffee00",
+            "acct_0a00c0ffeg",
+            "key_0a00c0ffee",
+            " acct_0a00c0ffee",
+            "acct_0a00c0ffee\n",
+            "acct_0a00c0ffé",
+        ] {
+            assert_eq!(AccountRef::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_has_exactly_one_spelling() {
+        for bad in [
+            "",
+            "key_",
+            "key_0001020304050607FEFF",
+            "key_0001020304050607fef",
+            "key_0001020304050607feff00",
+            "acct_0001020304050607feff",
+            "0001020304050607feff",
+        ] {
+            assert_eq!(KeyId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_strings_in_json_and_checked_on_the_way_in() {
+        let json = serde_json::to_string(&(ACCOUNT, KEY)).unwrap();
+        assert_eq!(json, r#"["acct_0a00c0ffee","key_0001020304050607feff"]"#);
+        assert_eq!(serde_json::from_str::<(AccountRef, KeyId)>(&json).unwrap(), (ACCOUNT, KEY));
+        assert!(serde_json::from_str::<AccountRef>("\"acct_1\"").is_err());
+        assert!(serde_json::from_str::<KeyId>("\"key_1\"").is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! Which shard an admin request belongs to, and how lists go on from one shard to the next.
+
+use serde_json::Value;
+
+use crate::credential::AccountRef;
+
+use super::super::{parameters::Parameters, problem::Problem, reply::Reply};
+
+/// The shard that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The shard of an account.
+    Slot(u8),
+    /// Any shard that takes new accounts.
+    NewAccount,
+    /// All shards, one after the other, from this one on (none = the first).
+    All(Option<u8>),
+}
+
+impl Place {
+    /// Looks no further than it must: the shard itself understands the request.
+    ///
+    /// # Errors
+    /// 404 for what no shard can have, 400 for a cursor that is none.
+    pub fn of(method: &str, path: &str, query: &str) -> Result<Self, Problem> {
+        match path.split_once('/') {
+            Some(("accounts", rest)) => {
+                let id = rest.split_once('/').map_or(rest, |(id, _)| id);
+                AccountRef::parse(id).map(|account| Place::Slot(account.slot)).ok_or_else(Problem::not_found)
+            }
+            None if path == "accounts" && method == "POST" => Ok(Place::NewAccount),
+            None if path == "accounts" => {
+                let Some(text) = Parameters::parse(query).once("cursor")? else { return Ok(Place::All(None)) };
+                Cursor::parse(&text).map(|cursor| Place::All(Some(cursor.slot))).ok_or_else(wrong_cursor)
+            }
+            _ => Err(Problem::not_found()),
+        }
+    }
+}
+
+/// Where the next page of a list begins. As text `<slot>-<sequence>`, or `<slot>-` for the newest of that slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) slot: u8,
+    pub(super) before: Option<u64>,
+}
+
+impl Cursor {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (slot, before) = text.split_once('-')?;
+        let before = if before.is_empty() { None } else { Some(before.parse().ok()?) };
+        let cursor = Cursor { slot: slot.parse().ok()?, before };
+        (cursor.text() == text).then_some(cursor)
+    }
+
+    pub(super) fn text(self) -> String {
+        let Cursor { slot, before } = self;
+        before.map_or_else(|| format!("{slot}-"), |before| format!("{slot}-{before}"))
+    }
+}
+
+/// The refusal of a cursor that no list has handed out.
+#[must_use]
+pub fn wrong_cursor() -> Problem {
+    Problem::field("cursor", "cursor must be the next_cursor of an earlier page, unchanged.")
+}
+
+/// The query of a list that begins anew in another slot.
+#[must_use]
+pub fn query_for_slot(query: &str, slot: u8) -> String {
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
+    let cursor = Cursor { slot, before: None }.text();
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).append_pair("cursor", &cursor).finish()
+}
+
+/// One shard's page of accounts, before the caller sees it.
+#[derive(Debug)]
+pub struct ShardPage {
+    body: Value,
+}
+
+impl ShardPage {
+    /// Reads what a shard answered; none when it is not a page.
+    #[must_use]
+    pub fn parse(body: &str) -> Option<Self> {
+        let body: Value = serde_json::from_str(body).ok()?;
+        body.get("data")?.as_array()?;
+        Some(ShardPage { body })
+    }
+
+    /// True when the list is over in this shard before anything was found in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.body.get("data").and_then(Value::as_array).is_none_or(Vec::is_empty)
+    }
+
+    /// The page for the caller. Where the list ends in this shard, it goes on in `next_slot`.
+    #[must_use]
+    pub fn reply(mut self, next_slot: Option<u8>) -> Reply {
+        if let (Some(cursor @ Value::Null), Some(slot)) = (self.body.get_mut("next_cursor"), next_slot) {
+            *cursor = Cursor { slot, before: None }.text().into();
+        }
+        Reply::json(200, &self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_goes_to_the_shard_that_its_account_names() {
+        assert_eq!(Place::of("PATCH", "accounts/acct_0700000001", ""), Ok(Place::Slot(7)));
+        assert_eq!(Place::of("GET", "accounts/acct_ff00000001/keys/x", ""), Ok(Place::Slot(255)));
+        assert_eq!(Place::of("POST", "accounts", ""), Ok(Place::NewAccount));
+        assert_eq!(Place::of("GET", "accounts", "limit=3"), Ok(Place::All(None)));
+        assert_eq!(Place::of("GET", "accounts", "cursor=3-77"), Ok(Place::All(Some(3))));
+        for path in ["", "account", "accounts/", "accounts/x", "accounts/acct_0700000001x/keys", "keys"] {
+            assert_eq!(Place::of("GET", path, "").map_err(|problem| problem.reply().status), Err(404), "{path}");
+        }
+        assert_eq!(Place::of("GET", "accounts", "cursor=x").map_err(|problem| problem.reply().status), Err(400));
+    }
+
+    #[test]
+    fn a_cursor_has_one_spelling() {
+        for text in ["0-", "0-1", "255-9007199254740991"] {
+            assert_eq!(Cursor::parse(text).map(Cursor::text).as_deref(), Some(text));
+        }
+        for text in ["", "-", "0", "256-1", "00-1", "0-01", "0-+1", "0--1", "0-1 "] {
+            assert_eq!(Cursor::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_the_next_slot_keeps_everything_but_the_cursor() {
+        assert_eq!(query_for_slot("limit=3&cursor=0-9&x=a%20b", 4), "limit=3&x=a+b&cursor=4-");
+        assert_eq!(query_for_slot("", 4), "cursor=4-");
+    }
+
+    #[test]
+    fn a_list_goes_on_in_the_next_shard_only_where_one_ends() {
+        let page = |body| ShardPage::parse(body).unwrap();
+        let body = |page: ShardPage, next| page.reply(next).body.into_owned();
+        assert_eq!(body(page(r#"{"data":[1],"next_cursor":null}"#), Some(4)), r#"{"data":[1],"next_cursor":"4-"}"#);
+        assert_eq!(body(page(r#"{"data":[1],"next_cursor":null}"#), None), r#"{"data":[1],"next_cursor":null}"#);
+        assert_eq!(body(page(r#"{"data":[1],"next_cursor":"0-9"}"#), Some(4)), r#"{"data":[1],"next_cursor":"0-9"}"#);
+    }
+}

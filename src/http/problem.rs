@@ -1,0 +1,223 @@
+//! Errors on the wire: RFC 9457 problem details with a stable `code`, and the challenges of RFC 6750.
+//!
+//! Inside, a denial says exactly what was wrong. Outside, everything about the credential itself is one constant 401,
+//! so that nobody learns whether a key exists, was revoked or never was.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    authority::command::Refusal,
+    credential::BearerFault,
+    policy::{Denial, Scope},
+};
+
+use super::reply::Reply;
+
+/// What programs may rely on. Never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// 401: no bearer credential.
+    MissingCredential,
+    /// 400: not a request that can be understood.
+    InvalidRequest,
+    /// 401: the credential is not valid, whatever the reason.
+    InvalidToken,
+    /// 403: the key does not have a scope that is needed.
+    InsufficientScope,
+    /// 403: the account is suspended, or not active in the key's environment.
+    AccountInactive,
+    /// 404: there is nothing here, for this caller.
+    NotFound,
+    /// 405: not with this method.
+    MethodNotAllowed,
+    /// 409: it contradicts what is there.
+    Conflict,
+    /// 409: the account has as many keys as it may.
+    LimitReached,
+    /// 413: the body is too long.
+    PayloadTooLarge,
+    /// 415: the body is not JSON.
+    UnsupportedMediaType,
+    /// 503: nobody could say; try again.
+    Indeterminate,
+    /// 503: a secret or a setting is missing or malformed.
+    Misconfigured,
+    /// 502: the API behind Keygate did not answer.
+    UpstreamUnreachable,
+}
+
+impl Code {
+    /// The code on the wire, and the status and title that belong to it.
+    #[must_use]
+    pub fn parts(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Code::MissingCredential => ("missing_credential", 401, "Unauthorized"),
+            Code::InvalidRequest => ("invalid_request", 400, "Bad Request"),
+            Code::InvalidToken => ("invalid_token", 401, "Unauthorized"),
+            Code::InsufficientScope => ("insufficient_scope", 403, "Forbidden"),
+            Code::AccountInactive => ("account_inactive", 403, "Forbidden"),
+            Code::NotFound => ("not_found", 404, "Not Found"),
+            Code::MethodNotAllowed => ("method_not_allowed", 405, "Method Not Allowed"),
+            Code::Conflict => ("conflict", 409, "Conflict"),
+            Code::LimitReached => ("limit_reached", 409, "Conflict"),
+            Code::PayloadTooLarge => ("payload_too_large", 413, "Content Too Large"),
+            Code::UnsupportedMediaType => ("unsupported_media_type", 415, "Unsupported Media Type"),
+            Code::Indeterminate => ("indeterminate", 503, "Service Unavailable"),
+            Code::Misconfigured => ("misconfigured", 503, "Service Unavailable"),
+            Code::UpstreamUnreachable => ("upstream_unreachable", 502, "Bad Gateway"),
+        }
+    }
+}
+
+/// One error, ready to be said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    field: Option<String>,
+    challenge: Option<String>,
+    allow: Option<&'static str>,
+    missing_scopes: Option<Vec<String>>,
+}
+
+impl Problem {
+    /// An error with a sentence for people.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem { code, detail: detail.into(), field: None, challenge: None, allow: None, missing_scopes: None }
+    }
+
+    /// A 400 about one member, parameter or header of the request.
+    #[must_use]
+    pub fn field(field: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem { field: Some(field.into()), ..Problem::new(Code::InvalidRequest, detail) }
+    }
+
+    /// No bearer credential: a challenge without an error (RFC 6750 §3.1).
+    #[must_use]
+    pub fn missing_credential() -> Self {
+        Problem {
+            challenge: Some(REALM.into()),
+            ..Problem::new(
+                Code::MissingCredential,
+                "This needs an API key, sent as the header Authorization: Bearer <key>.",
+            )
+        }
+    }
+
+    /// The constant 401.
+    #[must_use]
+    pub fn invalid_token() -> Self {
+        Problem {
+            challenge: Some(format!("{REALM}, error=\"invalid_token\"")),
+            ..Problem::new(Code::InvalidToken, "The credential is not valid.")
+        }
+    }
+
+    /// An Authorization header that is not exactly one bearer token.
+    #[must_use]
+    pub fn malformed_credential(fault: BearerFault) -> Self {
+        Problem {
+            field: Some("Authorization".into()),
+            challenge: Some(format!("{REALM}, error=\"invalid_request\"")),
+            ..Problem::new(Code::InvalidRequest, fault.to_string())
+        }
+    }
+
+    /// Nothing here.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Problem::new(Code::NotFound, "There is nothing here.")
+    }
+
+    /// Nobody could say whether the credential is valid.
+    #[must_use]
+    pub fn indeterminate() -> Self {
+        Problem::new(
+            Code::Indeterminate,
+            "Keygate cannot decide right now. Nothing is known to be wrong with the request; try again.",
+        )
+    }
+
+    /// Not with this method; `allow` lists those that would be right.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed, format!("This answers to {allow} only.")) }
+    }
+
+    /// A denial of a key holder's request.
+    #[must_use]
+    pub fn denial(denial: &Denial) -> Self {
+        match denial {
+            Denial::InvalidToken(_) => Problem::invalid_token(),
+            Denial::AccountInactive(_) => {
+                Problem::new(Code::AccountInactive, "The account of this key is not active in the key's environment.")
+            }
+            Denial::InsufficientScope { required, missing } => {
+                let all = required.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+                Problem {
+                    challenge: Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\"")),
+                    missing_scopes: Some(missing.iter().map(|scope| scope.as_str().to_owned()).collect()),
+                    ..Problem::new(Code::InsufficientScope, format!("This needs the scopes: {all}."))
+                }
+            }
+        }
+    }
+
+    /// A refusal of an administrator's command.
+    #[must_use]
+    pub fn refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Problem::not_found(),
+            Refusal::Conflict { field, detail } => Problem { field, ..Problem::new(Code::Conflict, detail) },
+            Refusal::LimitReached { limit, environment } => Problem::new(
+                Code::LimitReached,
+                format!(
+                    "The account already has {limit} keys in the {} environment, which is its max_active_keys. Revoke \
+                     one, or have the limit raised.",
+                    environment.as_str()
+                ),
+            ),
+            Refusal::AccountInactive { detail } => Problem::new(Code::AccountInactive, detail),
+        }
+    }
+
+    /// What goes out.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        let (code, status, title) = self.code.parts();
+        let mut body = Map::new();
+        body.insert("type".into(), format!("urn:keygate:problem:{code}").into());
+        body.insert("title".into(), title.into());
+        body.insert("status".into(), status.into());
+        body.insert("detail".into(), self.detail.as_ref().into());
+        body.insert("code".into(), code.into());
+        if let Some(field) = &self.field {
+            body.insert("field".into(), field.as_str().into());
+        }
+        if let Some(missing) = &self.missing_scopes {
+            body.insert("missing_scopes".into(), json!(missing));
+        }
+        let mut reply = Reply::empty(status)
+            .with("content-type", "application/problem+json")
+            .with_body(Value::Object(body).to_string());
+        if let Some(challenge) = &self.challenge {
+            reply = reply.with("www-authenticate", challenge.clone());
+        }
+        if let Some(allow) = self.allow {
+            reply = reply.with("allow", allow);
+        }
+        if self.code == Code::Indeterminate {
+            reply = reply.with("retry-after", RETRY_AFTER_SECONDS);
+        }
+        reply
+    }
+}
+
+/// The challenge that every refusal of a credential begins with.
+const REALM: &str = "Bearer realm=\"keygate\"";
+
+/// How long to wait after a 503. An Authority that is being replaced is back within a second or two.
+const RETRY_AFTER_SECONDS: &str = "1";

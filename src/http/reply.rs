@@ -1,0 +1,46 @@
+//! An HTTP answer as plain data.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// What goes out. The adapter adds nothing to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers, each name once, except that a challenge may be followed by others.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body; empty = none.
+    pub body: Cow<'static, str>,
+}
+
+impl Reply {
+    /// An answer without a body. Everything Keygate says may depend on a credential, so nothing is ever stored.
+    #[must_use]
+    pub fn empty(status: u16) -> Self {
+        Reply { status, headers: vec![("cache-control", Cow::Borrowed("no-store"))], body: Cow::Borrowed("") }
+    }
+
+    /// An answer in JSON.
+    #[must_use]
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
+        // Our own types are all expressible as JSON; an empty object would only show in a test.
+        let body = serde_json::to_string(value).unwrap_or_else(|_| "{}".into());
+        Reply::empty(status).with("content-type", "application/json").with_body(body)
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same with another body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Cow<'static, str>>) -> Self {
+        self.body = body.into();
+        self
+    }
+}

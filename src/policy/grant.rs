@@ -1,0 +1,152 @@
+//! Grants: what a key may do.
+
+use serde::{Deserialize, Serialize};
+
+use super::scope::ScopeSet;
+use super::time::UnixMillis;
+use crate::credential::{AccountRef, Environment, KeyId};
+
+/// What a key may do. It is found by the digest of the key; the key itself is in no grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The public name of the key.
+    pub id: KeyId,
+    /// The account that owns the key.
+    pub account: AccountRef,
+    /// Where the key works.
+    pub environment: Environment,
+    /// The rights of the key.
+    pub scopes: ScopeSet,
+    /// What was last commanded. What holds at a given time is [`Grant::status_at`].
+    pub status: KeyStatus,
+    /// The first millisecond at which the key works; `None`: from its issue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<UnixMillis>,
+    /// The first millisecond at which the key no longer works; `None`: it does not expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<UnixMillis>,
+    /// The sequence of the command that issued the key.
+    pub issued_at: u64,
+}
+
+impl Grant {
+    /// What holds at `now`. Where several things are wrong with the key, the one that is hardest to undo.
+    pub fn status_at(&self, now: UnixMillis) -> EffectiveStatus {
+        match self.status {
+            KeyStatus::Revoked => EffectiveStatus::Revoked,
+            KeyStatus::Disabled => EffectiveStatus::Disabled,
+            KeyStatus::Active if self.not_before.is_some_and(|first| now < first) => EffectiveStatus::NotYetValid,
+            KeyStatus::Active if self.expires_at.is_some_and(|end| end <= now) => EffectiveStatus::Expired,
+            KeyStatus::Active => EffectiveStatus::Active,
+        }
+    }
+}
+
+/// The state that commands give a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyStatus {
+    /// Works, within its time.
+    Active,
+    /// Does not work until it is enabled again.
+    Disabled,
+    /// Never works again.
+    Revoked,
+}
+
+impl KeyStatus {
+    /// The status that storage calls by this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Active, Self::Disabled, Self::Revoked].into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// The word in storage.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// The state of a key at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EffectiveStatus {
+    /// Works.
+    Active,
+    /// Its time has not begun.
+    NotYetValid,
+    /// Its time is over.
+    Expired,
+    /// Disabled by command.
+    Disabled,
+    /// Revoked by command.
+    Revoked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::Digest;
+
+    fn grant(status: KeyStatus, not_before: Option<u64>, expires_at: Option<u64>) -> Grant {
+        Grant {
+            id: KeyId::of(&Digest::from_bytes([0xab; 24])),
+            account: AccountRef { slot: 1, number: 0x0200_0003 },
+            environment: Environment::Live,
+            scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+            status,
+            not_before: not_before.map(UnixMillis::from_millis),
+            expires_at: expires_at.map(UnixMillis::from_millis),
+            issued_at: 7,
+        }
+    }
+
+    #[test]
+    fn validity_includes_its_start_and_excludes_its_end() {
+        use EffectiveStatus::{Active, Expired, NotYetValid};
+        let bounded = grant(KeyStatus::Active, Some(10), Some(20));
+        for (now, status) in
+            [(0, NotYetValid), (9, NotYetValid), (10, Active), (19, Active), (20, Expired), (21, Expired)]
+        {
+            assert_eq!(bounded.status_at(UnixMillis::from_millis(now)), status, "{now}");
+        }
+        let unbounded = grant(KeyStatus::Active, None, None);
+        assert_eq!(unbounded.status_at(UnixMillis::EPOCH), Active);
+        assert_eq!(unbounded.status_at(UnixMillis::MAX), Active);
+        assert_eq!(grant(KeyStatus::Active, None, Some(0)).status_at(UnixMillis::EPOCH), Expired);
+    }
+
+    #[test]
+    fn commands_come_before_time() {
+        for now in [0, 15, 25] {
+            let now = UnixMillis::from_millis(now);
+            assert_eq!(grant(KeyStatus::Revoked, Some(10), Some(20)).status_at(now), EffectiveStatus::Revoked);
+            assert_eq!(grant(KeyStatus::Disabled, Some(10), Some(20)).status_at(now), EffectiveStatus::Disabled);
+        }
+    }
+
+    /// The stored form. A change here needs a new version of the copies.
+    #[test]
+    fn stored_form_is_unchanged() {
+        let short = r#"{"id":"key_abababababababababab","account":"acct_0102000003","environment":"live","scopes":["contacts:read","jobs:*"],"status":"disabled","issued_at":7}"#;
+        let long = short.replace("\"issued_at\"", "\"not_before\":10,\"expires_at\":20,\"issued_at\"");
+        for (stored, grant) in
+            [(short, grant(KeyStatus::Disabled, None, None)), (&long, grant(KeyStatus::Disabled, Some(10), Some(20)))]
+        {
+            assert_eq!(serde_json::to_string(&grant).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Grant>(stored).unwrap(), grant);
+        }
+        for (from, to) in [
+            ("\"status\"", "\"workspaces\":[],\"status\""),
+            ("\"disabled\"", "\"expired\""),
+            ("\"live\"", "\"prod\""),
+            ("\"jobs:*\"", "\"jobs\""),
+            (",\"issued_at\":7", ""),
+        ] {
+            assert!(serde_json::from_str::<Grant>(&short.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}

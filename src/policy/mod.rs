@@ -1,0 +1,45 @@
+//! What a presented key may do: scopes, grants, accounts, the route table, and the decision.
+//!
+//! Everything here is pure: the time is an argument, and nothing does I/O. A decision needs three things.
+//!
+//! 1. The **grant** ([`Grant`]) and the **account** ([`Account`]) that owns it: believable copies, found by the folders to
+//!    the right. How they became believable is not this folder's business.
+//! 2. The **demand** ([`Demand`]): what the request needs. It comes from the `scope` parameters of a verify request
+//!    ([`parse_demand`]) or from the rule of the route table that covers the request ([`RouteTable::find`]).
+//! 3. The time, in Unix milliseconds ([`UnixMillis`]).
+//!
+//! [`decide()`] makes a [`Decision`] of them. A denial is a value, not an error; what it looks like on the wire is decided
+//! elsewhere.
+//!
+//! ## The route table
+//!
+//! `routes.toml` is read by the build script, which includes `scope.rs`, `pattern.rs`, `methods.rs` and `route_source.rs`
+//! and writes a Rust table. So the Worker holds no TOML parser, the table costs nothing at start-up, and a wrong table does
+//! not build. Those four files therefore name nothing outside themselves except `std`, `serde` and `toml`.
+//!
+//! A rule decides by the *spelling* of the path, and the upstream by what it makes of that spelling. The two must not come
+//! apart: [`CanonicalPath`] admits only paths with one spelling, and [`RouteTable::find`] takes no other.
+
+mod account;
+mod decide;
+mod demand;
+mod grant;
+mod methods;
+mod path;
+mod pattern;
+mod route;
+#[cfg(test)]
+mod route_source; // otherwise part of the build script only
+mod scope;
+mod time;
+
+pub use account::{Access, Account, AccountFault, AccountStatus, ApiAccess};
+pub use decide::{Decision, Denial, Principal, TokenFault, decide};
+pub use demand::{Demand, DemandError, parse_demand};
+pub use grant::{EffectiveStatus, Grant, KeyStatus};
+pub use methods::{Methods, MethodsError};
+pub use path::{CanonicalPath, PathError, PathFault};
+pub use pattern::{Pattern, PatternError};
+pub use route::{RouteTable, Rule};
+pub use scope::{MAX_SCOPES, Scope, ScopeError, ScopeSet, ScopeSetError};
+pub use time::{TimeError, UnixMillis};

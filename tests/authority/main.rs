@@ -1,0 +1,9 @@
+//! The Authority, natively: the statements that run in a Durable Object, on SQLite itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+
+mod atomicity;
+mod feed;
+mod flows;
+mod mirror;
+mod pinned;
+mod support;

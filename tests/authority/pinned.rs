@@ -1,0 +1,83 @@
+//! Stored formats. What is pinned here lies in KV and in databases: a change needs a new version of the copies, which
+//! is written a deploy after it can be read, or a migration.
+
+use keygate::{
+    authority::{
+        command::{Command, NewAccount, NewKey},
+        copy::{AccountCopy, GrantCopy},
+        outbox::KvKey,
+        schema,
+        sql::{Sql, Value},
+    },
+    credential::{AccountRef, Digest, Environment, KeyId},
+    policy::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
+};
+
+use super::support::{EPOCH, Shard, Sqlite, new_account, new_key, signing};
+
+const GRANT: &str = include_str!("../vectors/grant-copy.txt");
+const ACCOUNT: &str = include_str!("../vectors/account-copy.txt");
+
+#[test]
+fn the_copies_in_kv_are_written_as_ever() {
+    let id = AccountRef { slot: 3, number: 0x0102_0304 };
+    let digest = Digest::from_bytes(std::array::from_fn(|n| u8::try_from(n).unwrap()));
+    let grant = Grant {
+        id: KeyId::of(&digest),
+        account: id,
+        environment: Environment::Live,
+        scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+        status: KeyStatus::Active,
+        not_before: None,
+        expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)),
+        issued_at: 41,
+    };
+    let copy = GrantCopy { epoch: EPOCH.into(), as_of: 42, grant };
+    assert_eq!(copy.sign(&signing(), &digest).unwrap(), GRANT.trim_end());
+    assert_eq!(GrantCopy::verify(&signing(), &digest, GRANT.trim_end()), Ok(copy));
+    assert_eq!(KvKey::grant(&digest).text(), "grant:000102030405060708090a0b0c0d0e0f1011121314151617");
+
+    let account = Account {
+        id,
+        status: AccountStatus::Active,
+        api_access: ApiAccess { live: Access::Active, test: Access::Off },
+        features: vec!["beta".into()],
+    };
+    let copy = AccountCopy { epoch: EPOCH.into(), as_of: 42, account };
+    assert_eq!(copy.sign(&signing()).unwrap(), ACCOUNT.trim_end());
+    assert_eq!(AccountCopy::verify(&signing(), id, ACCOUNT.trim_end()), Ok(copy));
+    assert_eq!(KvKey::account(id).text(), "account:3.16909060");
+}
+
+#[test]
+fn rows_are_written_as_ever() {
+    let shard = Shard::new();
+    let account = shard.account(NewAccount {
+        external_id: Some("org-1".into()),
+        max_active_keys: Some(5),
+        features: vec!["beta".into()],
+        ..new_account("Acme")
+    });
+    let (key, _) =
+        shard.issue(account.id, NewKey { expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)), ..new_key() });
+    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    let dump = shard
+        .sql
+        .dump()
+        .replace(&key.digest.to_hex(), "<digest>")
+        .replace(&key.digest.prefix_hex(), "<prefix>")
+        .replace(&account.id.number.to_string(), "<number>")
+        .replace(&key.hint, "<hint>");
+    assert_eq!(dump, include_str!("../vectors/rows.txt"));
+}
+
+#[test]
+fn a_database_is_migrated_once_and_a_newer_one_is_refused() {
+    let sql = Sqlite::new();
+    schema::migrate(&sql, EPOCH).unwrap();
+    let before = sql.dump();
+    schema::migrate(&sql, "ffffffffffffffffffffffffffffffff").unwrap();
+    assert_eq!(sql.dump(), before, "the epoch stays what it was");
+    sql.run("UPDATE meta SET schema = schema + ?1", &[Value::Integer(1)]).unwrap();
+    assert!(schema::migrate(&sql, EPOCH).unwrap_err().0.contains("deploy a newer one"));
+}

@@ -1,0 +1,234 @@
+//! SQLite as the Authority's `Sql`, with the limits of a Durable Object; and a shard to give orders to.
+
+use std::cell::{Cell, RefCell};
+
+use keygate::{
+    authority::{
+        command::{
+            self, Answer, Circumstances, Command, Committed, Failure, NewAccount, NewKey, Nonce, Order, Refusal,
+        },
+        copy::SigningKeys,
+        query::{self, Found, Query},
+        record::{AccountRecord, KeyRecord},
+        schema,
+        sql::{INTEGER_MAX, PARAMETERS_MAX, Row, Sql, SqlError, Value},
+    },
+    credential::{AccountRef, Brand, Environment, KeyText, NumberedSecret, Pepper},
+    policy::{Access, ApiAccess, ScopeSet, UnixMillis},
+};
+use rusqlite::{Connection, limits::Limit, types::ValueRef};
+
+pub const EPOCH: &str = "000102030405060708090a0b0c0d0e0f";
+
+/// SQLite in memory. It can be told to fail at the n-th statement from now.
+pub struct Sqlite {
+    connection: Connection,
+    depth: Cell<u32>,
+    fail_after: Cell<Option<u32>>,
+    pub statements: RefCell<Vec<String>>,
+}
+
+impl Sqlite {
+    pub fn new() -> Self {
+        let connection = Connection::open_in_memory().unwrap();
+        // What Cloudflare sets on a Durable Object's database (Durable Objects, SQLite limits).
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_LENGTH, 2_000_000),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
+            (Limit::SQLITE_LIMIT_COLUMN, 100),
+            (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+        ] {
+            connection.set_limit(limit, value).unwrap();
+        }
+        connection.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+        Sqlite { connection, depth: Cell::new(0), fail_after: Cell::new(None), statements: RefCell::default() }
+    }
+
+    /// Fails the statement after the next `statements` ones; None = never.
+    pub fn fail_after(&self, statements: Option<u32>) {
+        self.fail_after.set(statements);
+    }
+
+    /// Everything in the database, as text.
+    pub fn dump(&self) -> String {
+        let tables = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", &[]).unwrap();
+        let mut dump = String::new();
+        for table in tables {
+            let Value::Text(name) = &table[0] else { panic!("a table without a name") };
+            dump.push_str(&format!("{name}: {:?}\n", self.rows(&format!("SELECT * FROM {name}"), &[]).unwrap()));
+        }
+        dump
+    }
+
+    fn rows(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
+        assert!(parameters.len() <= PARAMETERS_MAX);
+        let failed = |error: rusqlite::Error| SqlError(error.to_string());
+        let mut prepared = self.connection.prepare_cached(statement).map_err(failed)?;
+        assert!(!statement.contains("PRAGMA"), "a Durable Object refuses PRAGMA");
+        let bound = parameters.iter().map(|parameter| match parameter {
+            Value::Null => Ok(rusqlite::types::Value::Null),
+            Value::Text(text) => Ok(rusqlite::types::Value::Text(text.clone())),
+            Value::Integer(number) if number.unsigned_abs() <= INTEGER_MAX.unsigned_abs() => {
+                Ok(rusqlite::types::Value::Integer(*number))
+            }
+            Value::Integer(number) => Err(SqlError(format!("an integer is too large to be stored: {number}"))),
+        });
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let columns = prepared.column_count();
+        let mut rows = prepared.query(rusqlite::params_from_iter(bound)).map_err(failed)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let value = |column| match row.get_ref(column).map_err(failed)? {
+                ValueRef::Null => Ok(Value::Null),
+                ValueRef::Integer(number) => Ok(Value::Integer(number)),
+                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8(text.to_vec()).unwrap())),
+                other => Err(SqlError(format!("neither text nor an integer: {other:?}"))),
+            };
+            all.push((0..columns).map(value).collect::<Result<Row, SqlError>>()?);
+        }
+        Ok(all)
+    }
+}
+
+impl Sql for Sqlite {
+    fn run(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
+        if let Some(left) = self.fail_after.get() {
+            if left == 0 {
+                return Err(SqlError("failed on purpose".into()));
+            }
+            self.fail_after.set(Some(left - 1));
+        }
+        self.statements.borrow_mut().push(statement.to_owned());
+        self.rows(statement, parameters)
+    }
+
+    fn atomically<T, E: From<SqlError>>(&self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let savepoint = format!("s{}", self.depth.get());
+        let run = |statement: String| {
+            self.connection.execute_batch(&statement).map_err(|error| E::from(SqlError(error.to_string())))
+        };
+        run(format!("SAVEPOINT {savepoint}"))?;
+        self.depth.set(self.depth.get() + 1);
+        let result = body();
+        self.depth.set(self.depth.get() - 1);
+        if result.is_err() {
+            run(format!("ROLLBACK TO {savepoint}"))?;
+        }
+        run(format!("RELEASE {savepoint}"))?;
+        result
+    }
+}
+
+/// One shard with its own clock and its own randomness.
+pub struct Shard {
+    pub sql: Sqlite,
+    pub pepper: Pepper,
+    pub signing: SigningKeys,
+    pub now: Cell<u64>,
+    nonces: Cell<u64>,
+}
+
+pub const SLOT: u8 = 3;
+
+impl Shard {
+    pub fn new() -> Self {
+        let sql = Sqlite::new();
+        schema::migrate(&sql, EPOCH).unwrap();
+        Shard {
+            sql,
+            pepper: Pepper::parse(&format!("1:{}", "11".repeat(32))).unwrap(),
+            signing: signing(),
+            now: Cell::new(1_800_000_000_000),
+            nonces: Cell::new(0),
+        }
+    }
+
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis::from_millis(self.now.get())
+    }
+
+    pub fn advance(&self, millis: u64) {
+        self.now.set(self.now.get() + millis);
+    }
+
+    /// Carries out a command, each with a nonce of its own.
+    pub fn execute(&self, command: Command) -> Result<Committed, Failure> {
+        self.nonces.set(self.nonces.get() + 1);
+        let mut nonce = [7; 32];
+        nonce[..8].copy_from_slice(&self.nonces.get().to_be_bytes());
+        let order = Order { command, actor: Some("u-1".into()) };
+        let circumstances =
+            Circumstances { slot: SLOT, pepper: &self.pepper, now: self.now(), nonce: Nonce::new(nonce).unwrap() };
+        command::execute(&self.sql, &order, &circumstances)
+    }
+
+    pub fn refused(&self, command: Command) -> Refusal {
+        match self.execute(command) {
+            Err(Failure::Refused(refusal)) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn account(&self, new: NewAccount) -> AccountRecord {
+        match self.execute(Command::CreateAccount(new)).unwrap().answer {
+            Answer::Account(record) => record,
+            other => panic!("no account: {other:?}"),
+        }
+    }
+
+    pub fn issue(&self, account: AccountRef, key: NewKey) -> (KeyRecord, KeyText) {
+        match self.execute(Command::IssueKey { account, key }).unwrap().answer {
+            Answer::Issued { record, text } => (record, text),
+            other => panic!("no key: {other:?}"),
+        }
+    }
+
+    pub fn key(&self, command: Command) -> KeyRecord {
+        match self.execute(command).unwrap().answer {
+            Answer::Key(record) => record,
+            other => panic!("no key: {other:?}"),
+        }
+    }
+
+    pub fn ask(&self, query: Query) -> Option<Found> {
+        query::answer(&self.sql, SLOT, &query, self.now()).unwrap()
+    }
+
+    /// The numbers of one row, such as the counters of `meta`.
+    pub fn numbers(&self, statement: &str) -> Vec<i64> {
+        let rows = self.sql.run(statement, &[]).unwrap();
+        let number = |value: &Value| match value {
+            Value::Integer(number) => *number,
+            other => panic!("no number: {other:?}"),
+        };
+        rows.iter().flatten().map(number).collect()
+    }
+}
+
+pub fn signing() -> SigningKeys {
+    SigningKeys::new(NumberedSecret::parse(&format!("2:{}", "22".repeat(32))).unwrap(), None).unwrap()
+}
+
+pub fn new_account(name: &str) -> NewAccount {
+    NewAccount {
+        name: name.into(),
+        external_id: None,
+        brand: Brand::default(),
+        max_active_keys: None,
+        api_access: ApiAccess { live: Access::Active, test: Access::Active },
+        features: Vec::new(),
+        default_scopes: ScopeSet::parse(["contacts:read"]).unwrap(),
+    }
+}
+
+pub fn new_key() -> NewKey {
+    NewKey {
+        name: Some("deploy".into()),
+        environment: Environment::Live,
+        scopes: None,
+        not_before: None,
+        expires_at: None,
+    }
+}

@@ -1,0 +1,134 @@
+// A caller of Keygate. Paths and headers are sent as they are given, redirects are not followed, and an answer is read
+// whole: `{status, headers, rawHeaders, text, json}`.
+
+import { request } from "node:http";
+import { connect } from "node:net";
+import { secrets } from "./secrets.mjs";
+
+const ANSWER_MS = 30_000;
+
+/** Sends one request to `server.url`. `body` is text, bytes or a stream. */
+export function send(server, method, path, { headers = {}, body } = {}) {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(server.url);
+    const options = { hostname, port, method, path, headers, agent: false, timeout: ANSWER_MS };
+    const outgoing = request(options, async (incoming) => {
+      try {
+        resolve(await answer(incoming));
+      } catch (error) {
+        reject(error);
+      }
+    });
+    outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer to ${method} ${path} in ${ANSWER_MS} ms`)));
+    outgoing.on("error", reject);
+    if (typeof body?.pipe === "function") body.pipe(outgoing);
+    else outgoing.end(body);
+  });
+}
+
+async function answer(incoming) {
+  const bytes = Buffer.concat(await incoming.toArray());
+  return {
+    status: incoming.statusCode,
+    headers: incoming.headers,
+    rawHeaders: incoming.rawHeaders,
+    bytes,
+    text: bytes.toString(),
+    get json() {
+      return JSON.parse(this.text);
+    },
+  };
+}
+
+/** Everything in an answer that a caller could tell two refusals apart by, as one string. */
+export function transcript({ status, rawHeaders, text }) {
+  return JSON.stringify([status, rawHeaders, text]);
+}
+
+/** `Authorization: Bearer <credential>`; no header when the credential is null. */
+export function bearer(credential) {
+  return credential === null ? {} : { Authorization: `Bearer ${credential}` };
+}
+
+/** A call of the admin API, by default with the root token. `body` is sent as JSON. */
+export function admin(server, method, path, body, { token = secrets.KEYGATE_ROOT_TOKEN, headers = {} } = {}) {
+  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+  return send(server, method, `/_keygate/admin/v1${path}`, {
+    headers: { ...json, ...bearer(token), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
+/** Asks whether `key` may do what the query demands, such as `scope=contacts:read`. */
+export function verify(server, key, query = "", { method = "GET", headers = {} } = {}) {
+  return send(server, method, `/_keygate/verify${query && `?${query}`}`, { headers: { ...bearer(key), ...headers } });
+}
+
+export function whoami(server, key) {
+  return send(server, "GET", "/_keygate/whoami", { headers: bearer(key) });
+}
+
+/** Creates an account and returns the answer's body. */
+export async function createAccount(server, fields = {}) {
+  return created(await admin(server, "POST", "/accounts", { name: "Acme", ...fields }));
+}
+
+/** Issues a key and returns the answer's body. */
+export async function issueKey(server, account, fields = {}) {
+  return created(await admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live", ...fields }));
+}
+
+/** Revokes a key and returns the answer's body. */
+export async function revokeKey(server, account, key) {
+  const revoked = await admin(server, "POST", `/accounts/${account.id}/keys/${key.id}/revoke`);
+  if (revoked.status !== 200) throw new Error(`revoke: ${revoked.status} ${revoked.text}`);
+  return revoked.json;
+}
+
+function created(answer) {
+  if (answer.status !== 201) throw new Error(`not created: ${answer.status} ${answer.text}`);
+  return answer.json;
+}
+
+/**
+ * Sends a request as literal bytes, for what an HTTP library would refuse to send or would repair. `lines` are the
+ * request line and the headers; `Host` and `Connection: close` are added.
+ */
+export function sendRaw(server, lines, body = "") {
+  const { hostname, port } = new URL(server.url);
+  const head = [...lines, `Host: ${hostname}:${port}`, "Connection: close", "", ""].join("\r\n");
+  return new Promise((resolve, reject) => {
+    const received = [];
+    const socket = connect(Number(port), hostname, () => socket.write(Buffer.from(head + body, "latin1")));
+    socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error(`no answer to ${lines[0]} in ${ANSWER_MS} ms`)));
+    socket.on("data", (chunk) => received.push(chunk));
+    socket.on("error", reject);
+    socket.on("end", () => resolve(parse(Buffer.concat(received).toString("latin1"))));
+  });
+}
+
+/** An HTTP/1.1 answer read to the end of its connection. */
+function parse(received) {
+  const end = received.indexOf("\r\n\r\n");
+  const [statusLine, ...fields] = received.slice(0, end).split("\r\n");
+  const pairs = fields.map((field) => /^([^:]+):\s*(.*)$/.exec(field).slice(1));
+  const headers = Object.fromEntries(pairs.map(([name, value]) => [name.toLowerCase(), value]));
+  const body = received.slice(end + 4);
+  const text = headers["transfer-encoding"] === "chunked" ? unchunk(body) : body;
+  return {
+    status: Number(statusLine.split(" ")[1]),
+    headers,
+    rawHeaders: pairs.flat(),
+    text,
+    get json() {
+      return JSON.parse(text);
+    },
+  };
+}
+
+function unchunk(body) {
+  const size = parseInt(body, 16);
+  if (!size) return "";
+  const start = body.indexOf("\r\n") + 2;
+  return body.slice(start, start + size) + unchunk(body.slice(start + size + 2));
+}
