@@ -28,6 +28,10 @@ extern "C" {
 /// 2025-08-22).
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 
+/// How long a put may take. One that takes longer counts as failed and is repeated, so that a KV that never answers
+/// holds up no copy for good.
+const PUT_DEADLINE: Duration = Duration::from_secs(5);
+
 /// The two copies that decide about a key, as KV has them.
 #[derive(Debug, Default)]
 pub(super) struct Mirrored {
@@ -57,7 +61,7 @@ async fn put_one(env: &Env, put: &Put) -> Result<(), JsValue> {
     let options = Object::new();
     Reflect::set(&options, &"metadata".into(), &JSON::parse(&put.metadata.to_string())?)?;
     let putting = namespace(env)?.put(&put.kv_key.text(), &put.value, &options)?;
-    JsFuture::from(putting).await?;
+    within(PUT_DEADLINE, JsFuture::from(putting)).await.map_err(|_| JsValue::NULL)??;
     Ok(())
 }
 

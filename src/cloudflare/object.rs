@@ -5,12 +5,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    pin::Pin,
     rc::Rc,
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use js_sys::{Array, Promise};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
 
 use crate::{
@@ -184,26 +185,23 @@ impl Authority {
         if puts.is_empty() {
             return Ok(false);
         }
-        let deliveries = puts.into_iter().map(|put| {
-            let (shard, env) = (shard.clone(), self.env.clone());
-            async move {
-                let stored = mirror::put(&env, &put).await;
-                let settled = shard.courier.borrow_mut().finished(&shard.storage, &put, stored, now());
-                if let Err(error) = settled {
-                    console_error!("outbox: {error}");
-                }
-            }
-        });
-        let all: Pin<Box<dyn Future<Output = Vec<()>>>> = Box::pin(join_all(deliveries));
-        match within(patience, all).await {
-            Ok(_) => Ok(true),
-            Err(rest) => {
-                self.state.wait_until(async move {
-                    rest.await;
-                });
-                Ok(false)
-            }
-        }
+        // Each put is a task of its own from the start. A timer wakes the task that first waited for it, so a put that was
+        // begun here and handed on to another task would sleep for ever.
+        let deliveries: Array = puts
+            .into_iter()
+            .map(|put| {
+                let (shard, env) = (shard.clone(), self.env.clone());
+                future_to_promise(async move {
+                    let stored = mirror::put(&env, &put).await;
+                    let settled = shard.courier.borrow_mut().finished(&shard.storage, &put, stored, now());
+                    if let Err(error) = settled {
+                        console_error!("outbox: {error}");
+                    }
+                    Ok(JsValue::UNDEFINED)
+                })
+            })
+            .collect();
+        Ok(within(patience, JsFuture::from(Promise::all(&deliveries))).await.is_ok())
     }
 }
 
@@ -260,8 +258,8 @@ impl Shard {
         let setting = self.storage.set_alarm(at)?;
         self.alarm_at.set(Some(at));
         // The output gate waits for the write; the promise tells nothing more.
-        wasm_bindgen_futures::spawn_local(async move {
-            if wasm_bindgen_futures::JsFuture::from(setting).await.is_err() {
+        spawn_local(async move {
+            if JsFuture::from(setting).await.is_err() {
                 console_error!("the alarm could not be set");
             }
         });

@@ -12,10 +12,14 @@ pub(super) fn now() -> UnixMillis {
     UnixMillis::from_millis(worker::Date::now().as_millis())
 }
 
-/// What `future` gives within `limit`, or the rest of it.
-pub(super) async fn within<F: Future + Unpin>(limit: Duration, future: F) -> Result<F::Output, F> {
+/// The time was up first.
+#[derive(Debug)]
+pub(super) struct TimedOut;
+
+/// What `future` gives within `limit`. Past it the future is dropped.
+pub(super) async fn within<F: Future + Unpin>(limit: Duration, future: F) -> Result<F::Output, TimedOut> {
     match select(future, Delay::from(limit)).await {
         Either::Left((output, _)) => Ok(output),
-        Either::Right(((), rest)) => Err(rest),
+        Either::Right(((), _)) => Err(TimedOut),
     }
 }

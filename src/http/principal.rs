@@ -1,8 +1,11 @@
 //! Who a key stands for, on the wire.
 
-use serde_json::json;
+use serde::Serialize;
 
-use crate::policy::{Principal, UnixMillis};
+use crate::{
+    credential::{AccountRef, Environment, KeyId},
+    policy::{Principal, ScopeSet, UnixMillis},
+};
 
 use super::reply::Reply;
 
@@ -40,17 +43,25 @@ pub fn verified(principal: &Principal) -> Reply {
 /// 200 for a key holder who asked who they are.
 #[must_use]
 pub fn whoami(principal: &Principal) -> Reply {
-    Reply::json(
-        200,
-        &json!({
-            "key_id": principal.key_id,
-            "account_id": principal.account,
-            "environment": principal.environment,
-            "scopes": principal.scopes,
-            "features": principal.features,
-            "expires_at": principal.expires_at.map(UnixMillis::to_rfc3339),
-        }),
-    )
+    let view = PrincipalView {
+        key_id: principal.key_id,
+        account_id: principal.account,
+        environment: principal.environment,
+        scopes: &principal.scopes,
+        features: &principal.features,
+        expires_at: principal.expires_at.map(UnixMillis::to_rfc3339),
+    };
+    Reply::json(200, &view)
+}
+
+#[derive(Serialize)]
+struct PrincipalView<'a> {
+    key_id: KeyId,
+    account_id: AccountRef,
+    environment: Environment,
+    scopes: &'a ScopeSet,
+    features: &'a [String],
+    expires_at: Option<String>,
 }
 
 /// The same with identity headers: the answer to an API request when there is no API behind Keygate.

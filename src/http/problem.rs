@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::{
     authority::command::Refusal,
@@ -188,21 +188,18 @@ impl Problem {
     #[must_use]
     pub fn reply(&self) -> Reply {
         let (code, status, title) = self.code.parts();
-        let mut body = Map::new();
-        body.insert("type".into(), format!("urn:keygate:problem:{code}").into());
-        body.insert("title".into(), title.into());
-        body.insert("status".into(), status.into());
-        body.insert("detail".into(), self.detail.as_ref().into());
-        body.insert("code".into(), code.into());
-        if let Some(field) = &self.field {
-            body.insert("field".into(), field.as_str().into());
-        }
-        if let Some(missing) = &self.missing_scopes {
-            body.insert("missing_scopes".into(), json!(missing));
-        }
-        let mut reply = Reply::empty(status)
-            .with("content-type", "application/problem+json")
-            .with_body(Value::Object(body).to_string());
+        let body = Body {
+            kind: format!("urn:keygate:problem:{code}"),
+            title,
+            status,
+            detail: &self.detail,
+            code,
+            field: self.field.as_deref(),
+            missing_scopes: self.missing_scopes.as_deref(),
+        };
+        let mut reply = Reply { headers: Vec::new(), ..Reply::json(status, &body) }
+            .with("cache-control", "no-store")
+            .with("content-type", "application/problem+json");
         if let Some(challenge) = &self.challenge {
             reply = reply.with("www-authenticate", challenge.clone());
         }
@@ -214,6 +211,21 @@ impl Problem {
         }
         reply
     }
+}
+
+/// The members of RFC 9457 §3.1, and ours.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_scopes: Option<&'a [String]>,
 }
 
 /// The challenge that every refusal of a credential begins with.

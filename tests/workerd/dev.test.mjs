@@ -105,7 +105,10 @@ test("the first start prints requests that work when pasted", async (t) => {
   assert.match(verified, /^x-keygate-scopes: contacts:read\r$/im);
   assert.match(refused, /^HTTP\/1\.1 403 /);
   assert.match(refused, /"code":"insufficient_scope"/);
-  assert.deepEqual(JSON.parse(listed).data.map(({ name, status }) => [name, status]), [["demo", "active"]]);
+  assert.deepEqual(
+    JSON.parse(listed).data.map(({ name, status }) => [name, status]),
+    [["demo", "active"]],
+  );
   assert.equal(first.requests.length, 4);
 });
 
@@ -143,7 +146,10 @@ test("the second start is quick, keeps the key, and lets it be revoked", async (
   assert.match(await paste(verify), /^HTTP\/1\.1 200 /);
   assert.equal(JSON.parse(await paste(revoke)).status, "revoked");
   await eventually(async () => assert.match(await paste(verify), /^HTTP\/1\.1 401 /));
-  assert.deepEqual(JSON.parse(await paste(list)).data.map(({ status }) => status), ["revoked"]);
+  assert.deepEqual(
+    JSON.parse(await paste(list)).data.map(({ status }) => status),
+    ["revoked"],
+  );
   await interrupt(second.child);
 });
 
@@ -154,7 +160,10 @@ test("--fresh forgets, and --upstream puts an API behind it", async () => {
   assert.match(verified, /^HTTP\/1\.1 200 /);
   assert.match(reached, /^HTTP\/1\.1 200 /);
   assert.match(reached, /"x-keygate-scopes": "contacts:read"/);
-  assert.deepEqual(JSON.parse(listed).data.map(({ status }) => status), ["active"]);
+  assert.deepEqual(
+    JSON.parse(listed).data.map(({ status }) => status),
+    ["active"],
+  );
   await interrupt(fresh.child);
   await eventually(() => assert.deepEqual(survivors(), []), 2_000);
 });

@@ -45,8 +45,10 @@ test("every key and revocation that was acknowledged before a kill -9 holds afte
     }
 
     const listed = new Map();
-    for (let cursor = ""; cursor !== null; ) {
-      const page = success(await admin(server, "GET", `/accounts/${account.id}/keys?limit=100${cursor && `&cursor=${cursor}`}`));
+    for (let cursor = ""; cursor !== null;) {
+      const page = success(
+        await admin(server, "GET", `/accounts/${account.id}/keys?limit=100${cursor && `&cursor=${cursor}`}`),
+      );
       for (const key of page.data) listed.set(key.id, key);
       cursor = page.next_cursor;
     }

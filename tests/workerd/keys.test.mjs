@@ -35,7 +35,10 @@ const inMilliseconds = (milliseconds) => new Date(Date.now() + milliseconds).toI
 describe("issuing", () => {
   test("needs an environment only, and shows the key", async () => {
     const sent = Date.now();
-    const { id, key, hint, created_at, mirrored, ...rest } = success(await issue(account, { environment: "live" }), 201);
+    const { id, key, hint, created_at, mirrored, ...rest } = success(
+      await issue(account, { environment: "live" }),
+      201,
+    );
     assert.match(id, /^key_[0-9a-f]{20}$/);
     assert.match(key, /^kg_live_[0-9A-Za-z]{52}$/);
     assert.equal(withChecksum(key.slice(0, -6)), key);
@@ -78,7 +81,10 @@ describe("issuing", () => {
   });
 
   test("times of any offset become UTC", async () => {
-    const issued = success(await issue(account, { environment: "live", expires_at: "2999-01-01T02:30:00.5+02:00" }), 201);
+    const issued = success(
+      await issue(account, { environment: "live", expires_at: "2999-01-01T02:30:00.5+02:00" }),
+      201,
+    );
     assert.equal(issued.expires_at, "2999-01-01T00:30:00.500Z");
   });
 
@@ -106,21 +112,37 @@ describe("issuing", () => {
     const wrong = {
       name: ["", "  ", "x".repeat(129), "a\tb", 7, []],
       environment: ["prod", "admin", "Live", "", null, 1],
-      scopes: ["contacts:read", ["contacts"], ["contacts:read:all"], ["contacts:re*"], [null], Array.from({ length: 101 }, (_, n) => `r${n}:x`)],
+      scopes: [
+        "contacts:read",
+        ["contacts"],
+        ["contacts:read:all"],
+        ["contacts:re*"],
+        [null],
+        Array.from({ length: 101 }, (_, n) => `r${n}:x`),
+      ],
       expires_at: ["tomorrow", "2999-01-01", 4102444800, "2999-02-30T00:00:00Z", true, "2999-01-01T00:00:00"],
       not_before: ["now", 0, "2026-13-01T00:00:00Z", {}],
     };
     for (const [field, values] of Object.entries(wrong)) {
       await t.test(field, async () => {
         for (const value of values) {
-          problem(await issue(account, { environment: "live", [field]: value }), 400, "invalid_request", { field, detail: /./ });
+          problem(await issue(account, { environment: "live", [field]: value }), 400, "invalid_request", {
+            field,
+            detail: /./,
+          });
         }
       });
     }
     problem(await issue(account, { name: "no environment" }), 400, "invalid_request", { field: "environment" });
-    problem(await issue(account, { environment: "live", expires_at: inMilliseconds(-1000) }), 400, "invalid_request", { field: "expires_at" });
+    problem(await issue(account, { environment: "live", expires_at: inMilliseconds(-1000) }), 400, "invalid_request", {
+      field: "expires_at",
+    });
     problem(
-      await issue(account, { environment: "live", not_before: "2998-01-01T00:00:00Z", expires_at: "2997-01-01T00:00:00Z" }),
+      await issue(account, {
+        environment: "live",
+        not_before: "2998-01-01T00:00:00Z",
+        expires_at: "2997-01-01T00:00:00Z",
+      }),
       400,
       "invalid_request",
       { field: "not_before" },
@@ -204,7 +226,7 @@ describe("listing", () => {
     const issued = [];
     for (let n = 0; n < 5; n += 1) issued.unshift(asRead(await issueKey(server, owner, { name: `key ${n}` }), owner));
     const seen = [];
-    for (let cursor = ""; cursor !== null; ) {
+    for (let cursor = ""; cursor !== null;) {
       const page = success(await list(owner, `?limit=2${cursor && `&cursor=${encodeURIComponent(cursor)}`}`));
       assert.ok(page.data.length <= 2);
       seen.push(...page.data);
@@ -228,9 +250,18 @@ describe("listing", () => {
     await sleep(750);
     for (const status of names) {
       const both = success(await list(owner, `?status=${status}`)).data;
-      assert.deepEqual(both.map((key) => [key.environment, key.status]), [["test", status], ["live", status]]);
+      assert.deepEqual(
+        both.map((key) => [key.environment, key.status]),
+        [
+          ["test", status],
+          ["live", status],
+        ],
+      );
       const live = success(await list(owner, `?status=${status}&environment=live&limit=1`));
-      assert.deepEqual(live.data.map(({ id }) => id), [expected[`live ${status}`].id]);
+      assert.deepEqual(
+        live.data.map(({ id }) => id),
+        [expected[`live ${status}`].id],
+      );
       assert.equal(live.next_cursor, null);
     }
     assert.equal(success(await list(owner, "?environment=test")).data.length, 4);
@@ -310,7 +341,14 @@ describe("changing", () => {
 
   test("scopes, environment and times never change", async () => {
     const issued = await issueKey(server, account);
-    const changes = { scopes: ["*"], environment: "test", expires_at: null, not_before: null, status: "active", id: UNKNOWN_KEY };
+    const changes = {
+      scopes: ["*"],
+      environment: "test",
+      expires_at: null,
+      not_before: null,
+      status: "active",
+      id: UNKNOWN_KEY,
+    };
     for (const [field, value] of Object.entries(changes)) {
       problem(await patch(account, issued, { [field]: value }), 400, "invalid_request", { field });
     }
@@ -319,8 +357,10 @@ describe("changing", () => {
 
   test("a wrong value is refused by name", async () => {
     const issued = await issueKey(server, account);
-    for (const disabled of ["true", 1, null]) problem(await patch(account, issued, { disabled }), 400, "invalid_request", { field: "disabled" });
-    for (const name of ["", "x".repeat(129), 7]) problem(await patch(account, issued, { name }), 400, "invalid_request", { field: "name" });
+    for (const disabled of ["true", 1, null])
+      problem(await patch(account, issued, { disabled }), 400, "invalid_request", { field: "disabled" });
+    for (const name of ["", "x".repeat(129), 7])
+      problem(await patch(account, issued, { name }), 400, "invalid_request", { field: "name" });
   });
 
   test("a revoked key is a conflict", async () => {

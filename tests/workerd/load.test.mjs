@@ -14,7 +14,9 @@ before(async () => {
   server = await startWorkerd();
   const account = await createAccount(server);
   const suspended = await createAccount(server);
-  const keys = await Promise.all(Array.from({ length: 20 }, (_, n) => issueKey(server, account, { scopes: [`r${n}:read`] })));
+  const keys = await Promise.all(
+    Array.from({ length: 20 }, (_, n) => issueKey(server, account, { scopes: [`r${n}:read`] })),
+  );
   const orphan = await issueKey(server, suspended);
   const revoked = await Promise.all(Array.from({ length: 5 }, () => issueKey(server, account, { scopes: ["*"] })));
   await Promise.all(revoked.map((key) => revokeKey(server, account, key)));
@@ -22,18 +24,27 @@ before(async () => {
 
   // For the n-th request of a kind: what is sent, and what the answer must be.
   kinds = [
-    { key: (n) => keys[n % 20].key, query: (n) => `scope=r${n % 20}:read`, check: (answer, n) => allowed(answer, keys[n % 20], account) },
+    {
+      key: (n) => keys[n % 20].key,
+      query: (n) => `scope=r${n % 20}:read`,
+      check: (answer, n) => allowed(answer, keys[n % 20], account),
+    },
     {
       key: (n) => keys[n % 20].key,
       query: () => "scope=other:read",
-      check: (answer) => problem(answer, 403, "insufficient_scope", { demanded: "other:read", missing: ["other:read"] }),
+      check: (answer) =>
+        problem(answer, 403, "insufficient_scope", { demanded: "other:read", missing: ["other:read"] }),
     },
     { key: () => forgedKey({ account: account.id }), query: () => "scope=a:b", check: constant401 },
     { key: () => mintKey({ account: account.id }).text, query: () => "scope=a:b", check: constant401 },
     { key: (n) => revoked[n % 5].key, query: () => "scope=a:b", check: constant401 },
     { key: () => orphan.key, query: () => "", check: (answer) => problem(answer, 403, "account_inactive") },
     { key: () => null, query: () => "", check: (answer) => problem(answer, 401, "missing_credential") },
-    { key: (n) => keys[n % 20].key, query: () => "scope=oops", check: (answer) => problem(answer, 400, "invalid_request", { field: "scope" }) },
+    {
+      key: (n) => keys[n % 20].key,
+      query: () => "scope=oops",
+      check: (answer) => problem(answer, 400, "invalid_request", { field: "scope" }),
+    },
   ];
   await eventually(async () => {
     for (const { key } of revoked) constant401(await verify(server, key));
@@ -42,7 +53,8 @@ before(async () => {
 });
 after(() => server?.stop());
 
-const all = () => Array.from({ length: REQUESTS }, (_, n) => ({ ...kinds[n % kinds.length], n: Math.floor(n / kinds.length) }));
+const all = () =>
+  Array.from({ length: REQUESTS }, (_, n) => ({ ...kinds[n % kinds.length], n: Math.floor(n / kinds.length) }));
 
 async function answered(t, requests) {
   const start = performance.now();

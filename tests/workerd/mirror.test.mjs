@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { admin, createAccount, issueKey, revokeKey, verify, whoami } from "./harness/client.mjs";
 import { allowed, constant401, eventually, problem } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
@@ -15,7 +16,11 @@ describe("what KV holds", () => {
   before(async () => {
     server = await startMiniflare();
     account = await createAccount(server, { name: "Acme", features: ["exports"] });
-    key = await issueKey(server, account, { name: "Export", scopes: ["contacts:read"], expires_at: "2999-01-01T00:00:00.000Z" });
+    key = await issueKey(server, account, {
+      name: "Export",
+      scopes: ["contacts:read"],
+      expires_at: "2999-01-01T00:00:00.000Z",
+    });
   });
   after(() => server?.stop());
 
@@ -28,15 +33,18 @@ describe("what KV holds", () => {
     const { epoch, as_of, grant } = JSON.parse(json);
     assert.match(epoch, /^[0-9a-f]{32}$/);
     assert.ok(Number.isSafeInteger(as_of) && as_of >= grant.issued_at);
-    assert.deepEqual({ ...grant, issued_at: undefined }, {
-      id: key.id,
-      account: account.id,
-      environment: "live",
-      scopes: ["contacts:read"],
-      status: "active",
-      expires_at: Date.parse(key.expires_at),
-      issued_at: undefined,
-    });
+    assert.deepEqual(
+      { ...grant, issued_at: undefined },
+      {
+        id: key.id,
+        account: account.id,
+        environment: "live",
+        scopes: ["contacts:read"],
+        status: "active",
+        expires_at: Date.parse(key.expires_at),
+        issued_at: undefined,
+      },
+    );
   });
 
   test("is a signed copy of each account", async () => {
@@ -66,7 +74,12 @@ describe("what KV holds", () => {
     await admin(server, "PATCH", `/accounts/${account.id}/keys/${key.id}`, { name: "Renamed", disabled: true });
     await admin(server, "PATCH", `/accounts/${account.id}`, { name: "Acme 2", status: "suspended" });
     await eventually(async () => {
-      assert.deepEqual(await metadata(grantRecord(key.key)), { id: key.id, account: account.id, name: "Renamed", status: "disabled" });
+      assert.deepEqual(await metadata(grantRecord(key.key)), {
+        id: key.id,
+        account: account.id,
+        name: "Renamed",
+        status: "disabled",
+      });
       assert.deepEqual(await metadata(accountRecord(account.id)), { name: "Acme 2", status: "suspended" });
     });
     await revokeKey(server, account, key);
@@ -77,7 +90,10 @@ describe("what KV holds", () => {
     const name = "🏗".repeat(128);
     const owner = await createAccount(server, { name, external_id: "x".repeat(128) });
     assert.equal(owner.mirrored, true);
-    const issued = await issueKey(server, owner, { name, scopes: Array.from({ length: 100 }, (_, n) => `r${n}:${"x".repeat(32)}`) });
+    const issued = await issueKey(server, owner, {
+      name,
+      scopes: Array.from({ length: 100 }, (_, n) => `r${n}:${"x".repeat(32)}`),
+    });
     assert.equal(issued.mirrored, true);
     allowed(await verify(server, issued.key), issued, owner);
   });
@@ -140,13 +156,20 @@ describe("a record that was not written by the Authority is never believed", () 
 
   const grantForgeries = {
     "with wider scopes": (value) => edited(value, widened),
-    "with another status": (value) => edited(value, (copy) => ({ ...copy, grant: { ...copy.grant, status: "revoked" } })),
-    "with another account": (value) => edited(value, (copy) => ({ ...copy, grant: { ...copy.grant, account: otherAccount.id } })),
+    "with another status": (value) =>
+      edited(value, (copy) => ({ ...copy, grant: { ...copy.grant, status: "revoked" } })),
+    "with another account": (value) =>
+      edited(value, (copy) => ({ ...copy, grant: { ...copy.grant, account: otherAccount.id } })),
     "of another key": () => server.kv.records.get(grantRecord(otherKey.key)).value,
     "of an account": () => originalAccount.value,
-    "signed with a foreign key": (value) => signCopy(grantRecord(key.key), JSON.stringify(widened(JSON.parse(copyParts(value).json))), otherSigningKey),
+    "signed with a foreign key": (value) =>
+      signCopy(grantRecord(key.key), JSON.stringify(widened(JSON.parse(copyParts(value).json))), otherSigningKey),
     "signed with a foreign key under the known id": (value) =>
-      signCopy(grantRecord(key.key), JSON.stringify(widened(JSON.parse(copyParts(value).json))), otherSigningKey.replace(/^\d+/, "7")),
+      signCopy(
+        grantRecord(key.key),
+        JSON.stringify(widened(JSON.parse(copyParts(value).json))),
+        otherSigningKey.replace(/^\d+/, "7"),
+      ),
     "signed for another key's place": (value) =>
       signCopy(grantRecord(otherKey.key), JSON.stringify(widened(JSON.parse(copyParts(value).json)))),
     "signed, with a member that this version does not know": (value) =>
@@ -157,10 +180,12 @@ describe("a record that was not written by the Authority is never believed", () 
       return signCopy(grantRecord(key.key), JSON.stringify(copy));
     },
     "of another version": (value) => value.replace(/^v1\./, "v2."),
-    "signed as another version": (value) => signCopy(grantRecord(key.key), copyParts(value).json, secrets.KEYGATE_SIGNING_KEY, "v2"),
+    "signed as another version": (value) =>
+      signCopy(grantRecord(key.key), copyParts(value).json, secrets.KEYGATE_SIGNING_KEY, "v2"),
     "cut short": (value) => value.slice(0, -1),
     "without a MAC": (value) => `v1.7..${copyParts(value).json}`,
-    "with its MAC in capitals, scopes widened": (value) => edited(value, widened).replace(/[0-9a-f]{64}/, (mac) => mac.toUpperCase()),
+    "with its MAC in capitals, scopes widened": (value) =>
+      edited(value, widened).replace(/[0-9a-f]{64}/, (mac) => mac.toUpperCase()),
     "that is empty": () => "",
     "that is bare JSON": (value) => copyParts(value).json,
     "of a megabyte": (value) => value + " ".repeat(1024 * 1024),
@@ -172,18 +197,29 @@ describe("a record that was not written by the Authority is never believed", () 
 
   test("a record in the place of a key that nobody issued", async () => {
     const { text, digest } = mintKey({ account: account.id });
-    for (const value of [original.value, server.kv.records.get(grantRecord(otherKey.key)).value, edited(original.value, widened)]) {
+    for (const value of [
+      original.value,
+      server.kv.records.get(grantRecord(otherKey.key)).value,
+      edited(original.value, widened),
+    ]) {
       server.kv.records.set(`grant:${digest}`, { value, metadata: null });
       constant401(await verify(server, text));
     }
   });
 
   test("an account's record that was edited or is another's", async () => {
-    const suspended = (copy) => ({ ...copy, account: { ...copy.account, status: "suspended", features: ["everything"] } });
+    const suspended = (copy) => ({
+      ...copy,
+      account: { ...copy.account, status: "suspended", features: ["everything"] },
+    });
     const forgeries = [
       edited(originalAccount.value, suspended),
       server.kv.records.get(accountRecord(otherAccount.id)).value,
-      signCopy(accountRecord(account.id), JSON.stringify(suspended(JSON.parse(copyParts(originalAccount.value).json))), otherSigningKey),
+      signCopy(
+        accountRecord(account.id),
+        JSON.stringify(suspended(JSON.parse(copyParts(originalAccount.value).json))),
+        otherSigningKey,
+      ),
       original.value,
       "",
     ];
@@ -222,87 +258,133 @@ describe("a record that was not written by the Authority is never believed", () 
   });
 });
 
-describe("with KV failing, issuing, verifying and revoking go on, and the mirror catches up", { concurrency: true }, () => {
-  // Per fault: what puts meet, and how an administrator's answer reads meanwhile.
-  const modes = {
-    "puts fail": { onPut: faults.fail, mirrored: false },
-    "puts are stored but seem to fail": { onPut: faults.failAfterStoring, mirrored: false },
-    "puts are too many": { onPut: faults.tooMany, mirrored: false },
-    "puts are refused as too large": { onPut: faults.tooLarge, mirrored: false },
-    "puts hang": { onPut: faults.hang, mirrored: false },
-    "puts take two seconds": { onPut: faults.slow(2_000), mirrored: false },
-    "puts and gets fail": { onPut: faults.fail, onGet: faults.fail, mirrored: false },
-    "gets fail": { onGet: faults.fail, mirrored: true },
-    "gets hang": { onGet: faults.hang, mirrored: true },
-    "puts are lost and gets find nothing": { onPut: faults.lose, mirrored: true, lost: true },
-  };
-  for (const [name, { onPut, onGet, mirrored, lost }] of Object.entries(modes)) {
-    test(name, async () => {
+describe(
+  "with KV failing, issuing, verifying and revoking go on, and the mirror catches up",
+  { concurrency: true },
+  () => {
+    // Per fault: what puts meet, and how an administrator's answer reads meanwhile.
+    const modes = {
+      "puts fail": { onPut: faults.fail, mirrored: false },
+      "puts are stored but seem to fail": { onPut: faults.failAfterStoring, mirrored: false },
+      "puts are too many": { onPut: faults.tooMany, mirrored: false },
+      "puts are refused as too large": { onPut: faults.tooLarge, mirrored: false },
+      "puts hang": { onPut: faults.hang, mirrored: false },
+      "puts take two seconds": { onPut: faults.slow(2_000), mirrored: false },
+      "puts and gets fail": { onPut: faults.fail, onGet: faults.fail, mirrored: false },
+      "gets fail": { onGet: faults.fail, mirrored: true },
+      "gets hang": { onGet: faults.hang, mirrored: true },
+      "puts are lost and gets find nothing": { onPut: faults.lose, mirrored: true, lost: true },
+    };
+    for (const [name, { onPut, onGet, mirrored, lost }] of Object.entries(modes)) {
+      test(name, async () => {
+        const server = await startWorkerd();
+        try {
+          Object.assign(server.kv, { onPut, onGet });
+          const account = await createAccount(server);
+          assert.equal(account.mirrored, mirrored);
+          const asked = Date.now();
+          const kept = await issueKey(server, account, { scopes: ["a:b"] });
+          assert.ok(Date.now() - asked < 1_500, "issuing waits for KV");
+          assert.equal(kept.mirrored, mirrored);
+          allowed(await verify(server, kept.key, "scope=a:b"), kept, account);
+
+          const revoked = await issueKey(server, account);
+          await revokeKey(server, account, revoked);
+          assert.equal(
+            (await admin(server, "GET", `/accounts/${account.id}/keys/${revoked.id}`)).json.status,
+            "revoked",
+          );
+          if (onPut === faults.fail) constant401(await verify(server, revoked.key));
+
+          server.kv.heal();
+          if (lost) return;
+          await eventually(() => {
+            for (const record of [accountRecord(account.id), grantRecord(kept.key), grantRecord(revoked.key)]) {
+              const { value } = server.kv.records.get(record) ?? assert.fail(`${record} is missing`);
+              assert.equal(value, signCopy(record, copyParts(value).json));
+            }
+            assert.match(server.kv.records.get(grantRecord(revoked.key)).value, /"status":"revoked"/);
+          }, 20_000);
+          allowed(await verify(server, kept.key), kept, account);
+          constant401(await verify(server, revoked.key));
+        } finally {
+          await server.stop();
+        }
+      });
+    }
+
+    test("one record that KV never takes does not hold up the others", async () => {
       const server = await startWorkerd();
       try {
-        Object.assign(server.kv, { onPut, onGet });
         const account = await createAccount(server);
-        assert.equal(account.mirrored, mirrored);
-        const asked = Date.now();
-        const kept = await issueKey(server, account, { scopes: ["a:b"] });
-        assert.ok(Date.now() - asked < 1_500, "issuing waits for KV");
-        assert.equal(kept.mirrored, mirrored);
-        allowed(await verify(server, kept.key, "scope=a:b"), kept, account);
-
-        const revoked = await issueKey(server, account);
-        await revokeKey(server, account, revoked);
-        assert.equal((await admin(server, "GET", `/accounts/${account.id}/keys/${revoked.id}`)).json.status, "revoked");
-        if (onPut === faults.fail) constant401(await verify(server, revoked.key));
-
-        server.kv.heal();
-        if (lost) return;
+        const poisoned = await issueKey(server, account);
+        const name = grantRecord(poisoned.key);
+        server.kv.onPut = (perform, put) => (put === name ? faults.tooLarge() : perform());
+        await admin(server, "PATCH", `/accounts/${account.id}/keys/${poisoned.id}`, { name: "poisoned" });
+        const issued = await Promise.all(Array.from({ length: 10 }, () => issueKey(server, account)));
         await eventually(() => {
-          for (const record of [accountRecord(account.id), grantRecord(kept.key), grantRecord(revoked.key)]) {
-            const { value } = server.kv.records.get(record) ?? assert.fail(`${record} is missing`);
-            assert.equal(value, signCopy(record, copyParts(value).json));
-          }
-          assert.match(server.kv.records.get(grantRecord(revoked.key)).value, /"status":"revoked"/);
-        }, 20_000);
-        allowed(await verify(server, kept.key), kept, account);
-        constant401(await verify(server, revoked.key));
+          for (const { key } of issued) assert.ok(server.kv.records.has(grantRecord(key)));
+        });
       } finally {
         await server.stop();
       }
     });
-  }
 
-  test("one record that KV never takes does not hold up the others", async () => {
-    const server = await startWorkerd();
-    try {
-      const account = await createAccount(server);
-      const poisoned = await issueKey(server, account);
-      const name = grantRecord(poisoned.key);
-      server.kv.onPut = (perform, put) => (put === name ? faults.tooLarge() : perform());
-      await admin(server, "PATCH", `/accounts/${account.id}/keys/${poisoned.id}`, { name: "poisoned" });
-      const issued = await Promise.all(Array.from({ length: 10 }, () => issueKey(server, account)));
-      await eventually(() => {
-        for (const { key } of issued) assert.ok(server.kv.records.has(grantRecord(key)));
-      });
-    } finally {
-      await server.stop();
-    }
-  });
+    test("a backlog of many records drains", async () => {
+      const server = await startWorkerd();
+      try {
+        server.kv.onPut = faults.fail;
+        const account = await createAccount(server);
+        const issued = await Promise.all(Array.from({ length: 60 }, () => issueKey(server, account)));
+        assert.equal(server.kv.records.size, 0);
+        server.kv.heal();
+        await eventually(() => {
+          for (const { key } of issued) assert.ok(server.kv.records.has(grantRecord(key)));
+        }, 20_000);
+      } finally {
+        await server.stop();
+      }
+    });
 
-  test("a mirror that was wiped or rolled back still gives no wrong answer to a key issued since", async () => {
-    const server = await startWorkerd();
-    try {
-      const account = await createAccount(server);
-      const earlier = new Map(server.kv.records);
-      const issued = await issueKey(server, account);
-      server.kv.onGet = faults.from(earlier);
-      allowed(await verify(server, issued.key), issued, account);
-      server.kv.onGet = faults.from(new Map());
-      allowed(await verify(server, issued.key), issued, account);
-    } finally {
-      await server.stop();
-    }
-  });
-});
+    test("puts of one record are a second apart, as KV wants it, and the last state wins", async () => {
+      const server = await startWorkerd();
+      try {
+        const account = await createAccount(server);
+        const key = await issueKey(server, account);
+        const name = grantRecord(key.key);
+        const times = [];
+        server.kv.onPut = (perform, put) => {
+          if (put === name) times.push(Date.now());
+          return perform();
+        };
+        for (let n = 0; n < 30; n += 1) {
+          await admin(server, "PATCH", `/accounts/${account.id}/keys/${key.id}`, { name: `name ${n}` });
+          await sleep(50);
+        }
+        await eventually(() => assert.equal(JSON.parse(server.kv.records.get(name).metadata).name, "name 29"));
+        assert.ok(times.length >= 2);
+        for (const [n, time] of times.slice(1).entries()) assert.ok(time - times[n] > 950, `${time - times[n]} ms`);
+      } finally {
+        await server.stop();
+      }
+    });
+
+    test("a mirror that was wiped or rolled back still gives no wrong answer to a key issued since", async () => {
+      const server = await startWorkerd();
+      try {
+        const account = await createAccount(server);
+        const earlier = new Map(server.kv.records);
+        const issued = await issueKey(server, account);
+        server.kv.onGet = faults.from(earlier);
+        allowed(await verify(server, issued.key), issued, account);
+        server.kv.onGet = faults.from(new Map());
+        allowed(await verify(server, issued.key), issued, account);
+      } finally {
+        await server.stop();
+      }
+    });
+  },
+);
 
 describe("when neither KV nor the Authority can say", { concurrency: true }, () => {
   for (const authority of ["down", "hung"]) {
@@ -310,10 +392,14 @@ describe("when neither KV nor the Authority can say", { concurrency: true }, () 
       const server = await startWorkerd();
       try {
         const account = await createAccount(server);
-        const keys = await Promise.all([1, 2, 3].map(() => issueKey(server, account)));
+        const edited = async (perform) => {
+          const { value, ...rest } = await perform();
+          return { ...rest, value: `${value} ` };
+        };
+        const ways = [faults.fail, faults.from(new Map()), faults.hang, edited];
+        const keys = await Promise.all(ways.map(() => issueKey(server, account)));
         await server.restart({ authority });
         for (const key of keys) allowed(await verify(server, key.key), key, account);
-        const ways = [faults.fail, faults.from(new Map()), faults.hang];
         const faultOf = new Map(keys.map(({ key }, n) => [grantRecord(key), ways[n]]));
         server.kv.onGet = (perform, name) => faultOf.get(name)?.(perform, name) ?? perform();
         const answers = await Promise.all([

@@ -40,7 +40,10 @@ describe("each rule", () => {
     for (const method of rule.methods.map((name) => (name === "*" ? "PROPFIND" : name))) {
       test(`${method} ${rule.path} needs ${rule.scopes.join(" ") || "a valid key"}`, async () => {
         const path = example(rule);
-        const fitting = await issueKey(server, account, { scopes: rule.scopes, environment: rule.environment ?? "live" });
+        const fitting = await issueKey(server, account, {
+          scopes: rule.scopes,
+          environment: rule.environment ?? "live",
+        });
         const answer = await call(method, path, fitting);
         allowed(answer, fitting, account);
         assert.equal(answer.json.key_id, fitting.id);
@@ -62,10 +65,21 @@ describe("each rule", () => {
 
 describe("what no rule covers", () => {
   test("is 404 for who holds a valid key", async () => {
-    for (const path of ["/", "/v1", "/v1/contacts/", "/v1/contacts/1/2", "/v1/Contacts", "/v1/reports", "/v1/reports/", "/_keygatex", "/x/_keygate/verify"]) {
+    for (const path of [
+      "/",
+      "/v1",
+      "/v1/contacts/",
+      "/v1/contacts/1/2",
+      "/v1/Contacts",
+      "/v1/reports",
+      "/v1/reports/",
+      "/_keygatex",
+      "/x/_keygate/verify",
+    ]) {
       problem(await call("GET", path), 404, "not_found");
     }
-    for (const method of ["PUT", "OPTIONS", "DELETE", "PROPFIND"]) problem(await call(method, "/v1/contacts"), 404, "not_found");
+    for (const method of ["PUT", "OPTIONS", "DELETE", "PROPFIND"])
+      problem(await call(method, "/v1/contacts"), 404, "not_found");
   });
 
   test("is 401 for anyone else: nobody without a key learns which paths exist", async () => {
@@ -126,7 +140,14 @@ describe("a path with more than one spelling is 400, before any rule", () => {
   });
 
   test("and a misspelt path of Keygate's own is none of them", async () => {
-    for (const path of ["//_keygate/verify", "/_keygate//verify", "/x/../_keygate/verify", "/_keygate/%76erify", "/%5fkeygate/verify", "/_keygate/admin/v1//accounts"]) {
+    for (const path of [
+      "//_keygate/verify",
+      "/_keygate//verify",
+      "/x/../_keygate/verify",
+      "/_keygate/%76erify",
+      "/%5fkeygate/verify",
+      "/_keygate/admin/v1//accounts",
+    ]) {
       const answer = await raw(path);
       assert.ok([400, 401, 404].includes(answer.status), `${path}: ${answer.status} ${answer.text}`);
     }

@@ -12,7 +12,19 @@ const HEX = "abcdef0123456789".repeat(4);
 
 // By variable, values that will not do.
 const WRONG = {
-  KEYGATE_PEPPER: [undefined, "", HEX, `16:${HEX}`, `-1:${HEX}`, `x:${HEX}`, `:${HEX}`, `3:${HEX.slice(2)}`, `3:${HEX.slice(1)}`, `3:${HEX}zz`, `3:${HEX.repeat(3)}`],
+  KEYGATE_PEPPER: [
+    undefined,
+    "",
+    HEX,
+    `16:${HEX}`,
+    `-1:${HEX}`,
+    `x:${HEX}`,
+    `:${HEX}`,
+    `3:${HEX.slice(2)}`,
+    `3:${HEX.slice(1)}`,
+    `3:${HEX}zz`,
+    `3:${HEX.repeat(3)}`,
+  ],
   KEYGATE_PEPPER_2: [HEX, secrets.KEYGATE_PEPPER, "9:"],
   KEYGATE_SIGNING_KEY: [undefined, "", HEX, `7:${HEX.slice(2)}`, `x:${HEX}`],
   KEYGATE_SIGNING_KEY_2: [HEX, secrets.KEYGATE_SIGNING_KEY, "9:"],
@@ -65,11 +77,23 @@ describe("settings", () => {
     const wrong = {
       KEYGATE_SLOTS: ["x", "256", "-1", "0 0", "0=", "0=weur 0=eeur", "0,1"],
       KEYGATE_PREFIX: ["/", "_keygate", "/_keygate/", "/a b", "/a//b", "/a/../b", "/a%2fb"],
-      UPSTREAM: ["api.example.com", "ftp://example.com", "/api", "https://", "https://user:password@example.com", "https://example.com/?x=1"],
+      UPSTREAM: [
+        "api.example.com",
+        "ftp://example.com",
+        "/api",
+        "https://",
+        "https://user:password@example.com",
+        "https://example.com/?x=1",
+      ],
     };
-    const all = Object.entries(wrong).flatMap(([variable, values]) => values.map((value, n) => ({ edge: `${variable}-${n}`, variable, value })));
+    const all = Object.entries(wrong).flatMap(([variable, values]) =>
+      values.map((value, n) => ({ edge: `${variable}-${n}`, variable, value })),
+    );
     const server = await startWorkerd({
-      edges: { right: {}, ...Object.fromEntries(all.map(({ edge, variable, value }) => [edge, { [variable]: value }])) },
+      edges: {
+        right: {},
+        ...Object.fromEntries(all.map(({ edge, variable, value }) => [edge, { [variable]: value }])),
+      },
     });
     try {
       for (const { edge, variable, value } of all) {

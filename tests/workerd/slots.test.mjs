@@ -26,8 +26,10 @@ test("new accounts spread over the slots that are configured", () => {
 test("a list goes through all slots and holds every account once, whatever the page size", async () => {
   for (const limit of [1, 7, 100]) {
     const seen = [];
-    for (let cursor = ""; cursor !== null; ) {
-      const page = success(await admin(server, "GET", `/accounts?limit=${limit}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`));
+    for (let cursor = ""; cursor !== null;) {
+      const page = success(
+        await admin(server, "GET", `/accounts?limit=${limit}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`),
+      );
       assert.ok(page.data.length <= limit);
       seen.push(...page.data.map(({ id }) => id));
       cursor = page.next_cursor;

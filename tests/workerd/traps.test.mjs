@@ -52,7 +52,14 @@ const traps = {
   sync: () => verify(server, key.key, "scope=a:b", { headers: trap("sync") }),
   async: () => verify(server, key.key, "scope=a:b", { headers: trap("async") }),
   authority: () => admin(server, "POST", "/accounts", { name: "Trapped" }, { headers: trap("authority") }),
-  "authority-mid-command": () => admin(server, "POST", "/accounts", { name: "Trapped", external_id: "trapped" }, { headers: trap("authority-mid-command") }),
+  "authority-mid-command": () =>
+    admin(
+      server,
+      "POST",
+      "/accounts",
+      { name: "Trapped", external_id: "trapped" },
+      { headers: trap("authority-mid-command") },
+    ),
 };
 
 for (const [kind, trapped] of Object.entries(traps)) {
@@ -124,7 +131,11 @@ describe("a trap inside a command's transaction", () => {
 
   test("leaves no key", async () => {
     const owner = await createAccount(server, { max_active_keys: 1 });
-    problem(await admin(server, "POST", `/accounts/${owner.id}/keys`, { environment: "live" }, { headers }), 503, "indeterminate");
+    problem(
+      await admin(server, "POST", `/accounts/${owner.id}/keys`, { environment: "live" }, { headers }),
+      503,
+      "indeterminate",
+    );
     assert.deepEqual(await listed(owner), []);
     await issueKey(server, owner);
   });

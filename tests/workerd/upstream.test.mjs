@@ -59,7 +59,13 @@ describe("what the API receives", () => {
   test("is the caller's request: method, path, query, headers and body", async () => {
     const body = JSON.stringify({ name: "Zoë" });
     await call("POST", `${PATH}?q=a%20b&q=%C3%BC&empty=&z`, {
-      headers: { "Content-Type": "application/json", "X-Request-Id": "42", Accept: "text/csv", Cookie: "a=b; c=d", "If-Match": '"x"' },
+      headers: {
+        "Content-Type": "application/json",
+        "X-Request-Id": "42",
+        Accept: "text/csv",
+        Cookie: "a=b; c=d",
+        "If-Match": '"x"',
+      },
       body,
     });
     const [{ method, url, headers }] = upstream.seen;
@@ -85,21 +91,27 @@ describe("what the API receives", () => {
   test("names the holder in Keygate's headers, and not the credential", async () => {
     await call();
     const [{ headers, rawHeaders }] = upstream.seen;
-    assert.deepEqual(
-      Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith("x-keygate"))),
-      {
-        "x-keygate-key-id": key.id,
-        "x-keygate-account-id": account.id,
-        "x-keygate-environment": "live",
-        "x-keygate-scopes": "*",
-      },
-    );
+    assert.deepEqual(Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith("x-keygate"))), {
+      "x-keygate-key-id": key.id,
+      "x-keygate-account-id": account.id,
+      "x-keygate-environment": "live",
+      "x-keygate-scopes": "*",
+    });
     assert.equal(headers.authorization, undefined);
     assert.ok(!rawHeaders.join("\n").includes(key.key));
   });
 
   test("has none of the caller's own X-Keygate headers, however they are written", async () => {
-    const spoofed = ["X-Keygate-Key-Id", "x-keygate-account-id", "X-KEYGATE-SCOPES", "X_Keygate_Scopes", "x_keygate-Environment", "X-Keygate-Features", "X-Keygate-Anything", "X_KEYGATE_ACTOR"];
+    const spoofed = [
+      "X-Keygate-Key-Id",
+      "x-keygate-account-id",
+      "X-KEYGATE-SCOPES",
+      "X_Keygate_Scopes",
+      "x_keygate-Environment",
+      "X-Keygate-Features",
+      "X-Keygate-Anything",
+      "X_KEYGATE_ACTOR",
+    ];
     const answer = await sendRaw(server, [
       `GET ${PATH} HTTP/1.1`,
       `Authorization: Bearer ${key.key}`,
@@ -133,7 +145,12 @@ describe("what the API receives", () => {
   });
 
   test("keeps the path as it was written", async () => {
-    for (const path of ["/v1/contacts/jane@example.com", "/v1/contacts/a%20b", "/v1/contacts/%C3%BC", "/v1/contacts/a+b!$&'()*,=:~"]) {
+    for (const path of [
+      "/v1/contacts/jane@example.com",
+      "/v1/contacts/a%20b",
+      "/v1/contacts/%C3%BC",
+      "/v1/contacts/a+b!$&'()*,=:~",
+    ]) {
       await call("GET", path);
       assert.equal(upstream.seen.pop().url, path);
     }
@@ -156,21 +173,27 @@ describe("what the API receives", () => {
 describe("what the caller receives", () => {
   test("is the API's status, headers and body", async () => {
     upstream.handle = (incoming, response) => {
-      response.writeHead(418, "I'm a teapot", [
-        ["Content-Type", "text/plain; charset=utf-8"],
-        ["Set-Cookie", "a=1"],
-        ["Set-Cookie", "b=2"],
-        ["ETag", '"x"'],
-        ["Cache-Control", "public, max-age=60"],
-        ["WWW-Authenticate", 'Custom realm="api"'],
-        ["X-Custom", "kept"],
-      ].flat());
+      response.writeHead(
+        418,
+        "I'm a teapot",
+        [
+          ["Content-Type", "text/plain; charset=utf-8"],
+          ["Set-Cookie", "a=1"],
+          ["Set-Cookie", "b=2"],
+          ["ETag", '"x"'],
+          ["Cache-Control", "public, max-age=60"],
+          ["WWW-Authenticate", 'Custom realm="api"'],
+          ["X-Custom", "kept"],
+        ].flat(),
+      );
       response.end("short and stout");
     };
     const { status, headers, text } = await call();
     assert.deepEqual([status, text], [418, "short and stout"]);
     assert.deepEqual(
-      ["content-type", "set-cookie", "etag", "cache-control", "www-authenticate", "x-custom"].map((name) => headers[name]),
+      ["content-type", "set-cookie", "etag", "cache-control", "www-authenticate", "x-custom"].map(
+        (name) => headers[name],
+      ),
       ["text/plain; charset=utf-8", ["a=1", "b=2"], '"x"', "public, max-age=60", 'Custom realm="api"', "kept"],
     );
     assert.ok(!Object.keys(headers).some((name) => name.startsWith("x-keygate")));
@@ -187,7 +210,8 @@ describe("what the caller receives", () => {
 
   test("is a redirect as it is, not what lies behind it", async () => {
     for (const status of [301, 302, 303, 307, 308]) {
-      upstream.handle = (incoming, response) => response.writeHead(status, { Location: `${upstream.url}/elsewhere` }).end();
+      upstream.handle = (incoming, response) =>
+        response.writeHead(status, { Location: `${upstream.url}/elsewhere` }).end();
       const answer = await call();
       assert.deepEqual([answer.status, answer.headers.location], [status, `${upstream.url}/elsewhere`]);
     }
@@ -207,7 +231,8 @@ describe("what the caller receives", () => {
 
   test("is also the API's own failure, or its own 401", async () => {
     for (const status of [400, 401, 403, 404, 429, 500, 502, 503]) {
-      upstream.handle = (incoming, response) => response.writeHead(status, { "Content-Type": "text/plain" }).end("the API says so");
+      upstream.handle = (incoming, response) =>
+        response.writeHead(status, { "Content-Type": "text/plain" }).end("the API says so");
       const answer = await call();
       assert.deepEqual([answer.status, answer.text], [status, "the API says so"]);
     }
@@ -230,7 +255,9 @@ describe("streams", () => {
     };
     const { hostname, port } = new URL(server.url);
     const incoming = await new Promise((resolve, reject) => {
-      request({ hostname, port, path: PATH, headers: bearer(key.key), agent: false }, resolve).on("error", reject).end();
+      request({ hostname, port, path: PATH, headers: bearer(key.key), agent: false }, resolve)
+        .on("error", reject)
+        .end();
     });
     const pieces = incoming.setEncoding("utf8")[Symbol.asyncIterator]();
     // Each piece is sent only after the one before has arrived: a buffering Keygate would wait for ever.

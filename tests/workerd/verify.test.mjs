@@ -23,7 +23,10 @@ let server, account, key;
 before(async () => {
   server = await startWorkerd({ edges: { edge: {}, other: {} } });
   account = await createAccount(server, { features: ["exports"] });
-  key = await issueKey(server, account, { scopes: ["contacts:read", "jobs:*"], expires_at: "2999-01-01T00:00:00.000Z" });
+  key = await issueKey(server, account, {
+    scopes: ["contacts:read", "jobs:*"],
+    expires_at: "2999-01-01T00:00:00.000Z",
+  });
 });
 after(() => server?.stop());
 
@@ -74,7 +77,10 @@ describe("an acceptable key", () => {
   });
 
   test("from its not_before on, until its expires_at", async () => {
-    const brief = await issueKey(server, account, { not_before: inMilliseconds(500), expires_at: inMilliseconds(1_500) });
+    const brief = await issueKey(server, account, {
+      not_before: inMilliseconds(500),
+      expires_at: inMilliseconds(1_500),
+    });
     constant401(await verify(server, brief.key));
     await sleep(Date.parse(brief.not_before) - Date.now() + 5);
     allowed(await verify(server, brief.key), brief, account);
@@ -129,7 +135,12 @@ describe("scopes", () => {
   test("that are demanded in one parameter or in several, all are needed, and the answer names the missing ones", async () => {
     const demanded = ["contacts:read", "jobs:write", "mail:send"];
     const expected = { demanded: demanded.join(" "), missing: ["mail:send"] };
-    for (const query of [scope(...demanded), scope(demanded.join(" ")), scope("contacts:read jobs:write", "mail:send"), `scope=${demanded.join("+")}`]) {
+    for (const query of [
+      scope(...demanded),
+      scope(demanded.join(" ")),
+      scope("contacts:read jobs:write", "mail:send"),
+      `scope=${demanded.join("+")}`,
+    ]) {
       problem(await verify(server, keys.several.key, query), 403, "insufficient_scope", expected);
     }
     problem(await verify(server, keys.none.key, scope("a:b", "*:c")), 403, "insufficient_scope", {
@@ -152,7 +163,12 @@ describe("scopes", () => {
     }
     problem(await verify(server, key.key, scope("a:b", "contacts")), 400, "invalid_request", { field: "scope" });
     problem(await verify(server, key.key, "scope=a:b%ff"), 400, "invalid_request", { field: "scope" });
-    problem(await verify(server, key.key, scope(Array.from({ length: 101 }, (_, n) => `r${n}:x`).join(" "))), 400, "invalid_request", { field: "scope" });
+    problem(
+      await verify(server, key.key, scope(Array.from({ length: 101 }, (_, n) => `r${n}:x`).join(" "))),
+      400,
+      "invalid_request",
+      { field: "scope" },
+    );
   });
 
   test("are the only thing that can be demanded: another parameter is refused by name", async () => {
@@ -169,7 +185,15 @@ describe("the credential", () => {
   test("when missing, or of another scheme, is asked for with a bare challenge", async () => {
     problem(await verify(server, null), 401, "missing_credential");
     problem(await whoami(server, null), 401, "missing_credential");
-    for (const header of ["", "Basic dXNlcjpwYXNz", "Digest x", "Bearers x", `Token ${key.key}`, key.key, `Bear er ${key.key}`]) {
+    for (const header of [
+      "",
+      "Basic dXNlcjpwYXNz",
+      "Digest x",
+      "Bearers x",
+      `Token ${key.key}`,
+      key.key,
+      `Bear er ${key.key}`,
+    ]) {
       problem(await withHeader(header), 401, "missing_credential");
     }
   });
@@ -197,14 +221,24 @@ describe("the credential", () => {
 
   test("when sent twice is refused, though one alone would do", async () => {
     const [good, bad] = [`Authorization: Bearer ${key.key}`, "Authorization: Bearer x"];
-    for (const lines of [[good, good], [good, bad], [bad, good], [good, "authorization: Basic eA=="], ["Authorization: Basic eA==", good]]) {
+    for (const lines of [
+      [good, good],
+      [good, bad],
+      [bad, good],
+      [good, "authorization: Basic eA=="],
+      ["Authorization: Basic eA==", good],
+    ]) {
       const answer = await sendRaw(server, ["GET /_keygate/verify HTTP/1.1", ...lines]);
       problem(answer, 400, "invalid_request", { credentialFault: true });
     }
   });
 
   test("is not taken from the query, a cookie or another header", async () => {
-    const headers = { Cookie: `Authorization=Bearer ${key.key}`, "X-Api-Key": key.key, "Proxy-Authorization": `Bearer ${key.key}` };
+    const headers = {
+      Cookie: `Authorization=Bearer ${key.key}`,
+      "X-Api-Key": key.key,
+      "Proxy-Authorization": `Bearer ${key.key}`,
+    };
     problem(await verify(server, null, "", { headers }), 401, "missing_credential");
   });
 });
@@ -238,7 +272,9 @@ describe("the constant 401", () => {
       "of another environment": withChecksum(key.key.replace("_live_", "_test_").slice(0, -6)),
       "of another brand": withChecksum(key.key.replace("kg_", "acme_").slice(0, -6)),
       "with a wrong checksum": key.key.slice(0, -1) + (key.key.endsWith("0") ? "1" : "0"),
-      "with one digit changed": withChecksum(key.key.slice(0, 20) + (key.key[20] === "0" ? "1" : "0") + key.key.slice(21, -6)),
+      "with one digit changed": withChecksum(
+        key.key.slice(0, 20) + (key.key[20] === "0" ? "1" : "0") + key.key.slice(21, -6),
+      ),
       "out of range": withChecksum(`kg_live_${"z".repeat(46)}`),
       "cut short": key.key.slice(0, -1),
       "too long": `${key.key}0`,
@@ -351,7 +387,14 @@ describe("Keygate's own paths", () => {
   });
 
   test("others do not exist", async () => {
-    for (const path of ["/_keygate", "/_keygate/", "/_keygate/verify/", "/_keygate/who", "/_keygate/admin", "/_keygate/admin/v2/accounts"]) {
+    for (const path of [
+      "/_keygate",
+      "/_keygate/",
+      "/_keygate/verify/",
+      "/_keygate/who",
+      "/_keygate/admin",
+      "/_keygate/admin/v2/accounts",
+    ]) {
       const answer = await send(server, "GET", path, { headers: { Authorization: `Bearer ${key.key}` } });
       problem(answer, 404, "not_found");
     }

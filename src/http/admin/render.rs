@@ -1,6 +1,6 @@
-//! From the Authority's answers to what administrators see.
+//! From the Authority's answers to what administrators see. Members may be added here, none renamed.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::{
     authority::{
@@ -9,7 +9,8 @@ use crate::{
         query::Found,
         record::{AccountRecord, KeyRecord},
     },
-    policy::UnixMillis,
+    credential::{AccountRef, KeyId},
+    policy::{ApiAccess, ScopeSet, UnixMillis},
 };
 
 use super::{super::reply::Reply, place::Cursor};
@@ -17,76 +18,121 @@ use super::{super::reply::Reply, place::Cursor};
 /// The answer to a command that was carried out. `mirrored` says whether KV has the change already.
 #[must_use]
 pub fn answered(command: &Command, answer: &Answer, mirrored: bool, now: UnixMillis) -> Reply {
-    let (status, mut body) = match answer {
+    let mirrored = Some(mirrored);
+    match answer {
         Answer::Account(record) => {
             let created = matches!(command, Command::CreateAccount(_));
-            (if created { 201 } else { 200 }, account(record))
+            Reply::json(if created { 201 } else { 200 }, &AccountView { mirrored, ..AccountView::of(record) })
         }
-        Answer::Key(record) => (200, key(record, now)),
+        Answer::Key(record) => Reply::json(200, &KeyView { mirrored, ..KeyView::of(record, now) }),
         Answer::Issued { record, text } => {
-            let mut body = key(record, now);
-            body.insert("key".into(), text.expose().into());
-            (201, body)
+            Reply::json(201, &KeyView { key: Some(text.expose()), mirrored, ..KeyView::of(record, now) })
         }
-    };
-    body.insert("mirrored".into(), mirrored.into());
-    Reply::json(status, &body)
+    }
 }
 
 /// The answer to a question put to the shard of `slot`.
 #[must_use]
 pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
+    let next_cursor = |next: Option<u64>| next.map(|before| Cursor { slot, before: Some(before) }.text());
     match found {
-        Found::Account(record) => Reply::json(200, &account(record)),
-        Found::Key(record) => Reply::json(200, &key(record, now)),
-        Found::Accounts(records, next) => list(records.iter().map(account).collect(), slot, *next),
-        Found::Keys(records, next) => list(records.iter().map(|record| key(record, now)).collect(), slot, *next),
+        Found::Account(record) => Reply::json(200, &AccountView::of(record)),
+        Found::Key(record) => Reply::json(200, &KeyView::of(record, now)),
+        Found::Accounts(records, next) => {
+            let data = records.iter().map(AccountView::of).collect();
+            Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
+        }
+        Found::Keys(records, next) => {
+            let data = records.iter().map(|record| KeyView::of(record, now)).collect();
+            Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
+        }
     }
 }
 
-fn list(data: Vec<Map<String, Value>>, slot: u8, next: Option<u64>) -> Reply {
-    let next_cursor = next.map(|before| Cursor { slot, before: Some(before) }.text());
-    Reply::json(200, &json!({ "data": data, "next_cursor": next_cursor }))
+#[derive(Serialize)]
+struct ListView<T> {
+    data: Vec<T>,
+    next_cursor: Option<String>,
 }
 
-fn account(record: &AccountRecord) -> Map<String, Value> {
-    object(json!({
-        "id": record.id,
-        "name": record.name,
-        "external_id": record.external_id,
-        "brand": record.brand,
-        "status": record.status,
-        "max_active_keys": record.max_active_keys,
-        "api_access": record.api_access,
-        "features": record.features,
-        "default_scopes": record.default_scopes,
-        "created_at": record.created_at.to_rfc3339(),
-        "created_by": record.created_by,
-    }))
+#[derive(Serialize)]
+struct AccountView<'a> {
+    id: AccountRef,
+    name: &'a str,
+    external_id: Option<&'a str>,
+    brand: &'a str,
+    status: &'static str,
+    max_active_keys: Option<u32>,
+    api_access: ApiAccess,
+    features: &'a [String],
+    default_scopes: &'a ScopeSet,
+    created_at: String,
+    created_by: Option<&'a str>,
+    /// In answers to commands only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirrored: Option<bool>,
 }
 
-fn key(record: &KeyRecord, now: UnixMillis) -> Map<String, Value> {
-    let time = |instant: Option<UnixMillis>| instant.map(UnixMillis::to_rfc3339);
-    object(json!({
-        "id": record.id(),
-        "account_id": record.account,
-        "name": record.name,
-        "environment": record.environment,
-        "scopes": record.scopes,
-        "status": ListedStatus::of(record, now).as_str(),
-        "hint": record.hint,
-        "not_before": time(record.not_before),
-        "expires_at": time(record.expires_at),
-        "created_at": record.created_at.to_rfc3339(),
-        "created_by": record.created_by,
-        "last_used_at": Value::Null,
-        "revoked_at": time(record.revoked_at),
-    }))
+impl<'a> AccountView<'a> {
+    fn of(record: &'a AccountRecord) -> Self {
+        AccountView {
+            id: record.id,
+            name: &record.name,
+            external_id: record.external_id.as_deref(),
+            brand: record.brand.as_str(),
+            status: record.status.as_str(),
+            max_active_keys: record.max_active_keys,
+            api_access: record.api_access,
+            features: &record.features,
+            default_scopes: &record.default_scopes,
+            created_at: record.created_at.to_rfc3339(),
+            created_by: record.created_by.as_deref(),
+            mirrored: None,
+        }
+    }
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(members) => members,
-        _ => Map::new(),
+#[derive(Serialize)]
+struct KeyView<'a> {
+    id: KeyId,
+    /// In the answer to its issue only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    account_id: AccountRef,
+    name: Option<&'a str>,
+    environment: &'static str,
+    scopes: &'a ScopeSet,
+    status: &'static str,
+    hint: &'a str,
+    not_before: Option<String>,
+    expires_at: Option<String>,
+    created_at: String,
+    created_by: Option<&'a str>,
+    last_used_at: Option<String>,
+    revoked_at: Option<String>,
+    /// In answers to commands only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirrored: Option<bool>,
+}
+
+impl<'a> KeyView<'a> {
+    fn of(record: &'a KeyRecord, now: UnixMillis) -> Self {
+        KeyView {
+            id: record.id(),
+            key: None,
+            account_id: record.account,
+            name: record.name.as_deref(),
+            environment: record.environment.as_str(),
+            scopes: &record.scopes,
+            status: ListedStatus::of(record, now).as_str(),
+            hint: &record.hint,
+            not_before: record.not_before.map(UnixMillis::to_rfc3339),
+            expires_at: record.expires_at.map(UnixMillis::to_rfc3339),
+            created_at: record.created_at.to_rfc3339(),
+            created_by: record.created_by.as_deref(),
+            last_used_at: None,
+            revoked_at: record.revoked_at.map(UnixMillis::to_rfc3339),
+            mirrored: None,
+        }
     }
 }

@@ -80,7 +80,7 @@ export function onlyHeaders(answer, more) {
 
 /** Repeats `check` until it no longer throws; after `milliseconds` its last error is the test's. */
 export async function eventually(check, milliseconds = 10_000) {
-  for (const end = Date.now() + milliseconds; ; ) {
+  for (const end = Date.now() + milliseconds; ;) {
     try {
       return await check();
     } catch (error) {

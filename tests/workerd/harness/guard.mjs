@@ -10,7 +10,7 @@ import workerd from "workerd";
 
 const root = mkdtempSync(join(tmpdir(), "keygate-test-"));
 
-// Asks first: scripts/dev has processes of its own to stop. A process that has ended is not signalled.
+// Asks first: scripts/dev has processes of its own to stop.
 const CLEAN_UP = `
   signalled() { for pid in "$root"/*/pids/[0-9]*; do kill "-$1" "\${pid##*/}"; done; }
   alive() { for pid in "$root"/*/pids/[0-9]*; do kill -0 "\${pid##*/}" && return; done; return 1; }

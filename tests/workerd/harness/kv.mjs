@@ -67,7 +67,7 @@ export async function startKv() {
     return kv.onPut ? kv.onPut(honest, name) : honest();
   };
 
-  const server = createServer(async (request, response) => {
+  async function answer(request, response) {
     const body = Buffer.concat(await request.toArray()).toString();
     const path = new URL(request.url, "http://kv").pathname;
     const name = decodeURIComponent(path.slice(1));
@@ -83,12 +83,15 @@ export async function startKv() {
       kv.records.delete(name);
       response.writeHead(200).end();
     } else if (request.method === "POST" && path === "/bulk/get") {
-      const { status, body: answer } = await bulk(JSON.parse(body), get);
-      response.writeHead(status).end(answer);
+      const { status, body: found } = await bulk(JSON.parse(body), get);
+      response.writeHead(status).end(found);
     } else {
       response.writeHead(400).end();
     }
-  });
+  }
+
+  // A request that a killed runtime broke off is nobody's error.
+  const server = createServer((request, response) => answer(request, response).catch(() => response.destroy()));
   // workerd keeps its connections: one closed for idling would look like a fault of the namespace.
   server.keepAliveTimeout = 0;
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));

@@ -38,7 +38,9 @@ export async function startWorkerd(options = {}) {
   async function start() {
     const config = join(directory, "config.capnp");
     writeFileSync(config, capnp({ ...settings, directory, kvPort: server.kv.port }));
-    running = spawn(executable.path, ["serve", "--control-fd=3", config], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
+    running = spawn(executable.path, ["serve", "--control-fd=3", config], {
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
     for (const stream of [running.stdout, running.stderr]) {
       stream.setEncoding("utf8").on("data", (text) => (server.log += text));
     }
@@ -112,7 +114,7 @@ function capnp({ env, edges, bundle, authority, directory, kvPort }) {
             .filter(([, value]) => value !== undefined)
             .map(([variable, value]) => `(name = ${text(variable)}, text = ${text(value)})`)
             .join(",\n          ")}
-        ]${owner ? `,\n        ${objects("keygate", "localDisk = \"disk\"")}` : ""}
+        ]${owner ? `,\n        ${objects("keygate", 'localDisk = "disk"')}` : ""}
       ))`;
     }),
   ];
