@@ -83,6 +83,14 @@ async function paste(line) {
   return stdout;
 }
 
+/** The commands of the README's blocks that are marked `<!-- name -->`, as one script. */
+function readme(name) {
+  const text = readFileSync(join(repository, "README.md"), "utf8");
+  const blocks = [...text.matchAll(new RegExp(`<!-- ${name} -->\\s*\`\`\`sh\\n(.*?)\`\`\``, "gs"))];
+  assert.ok(blocks.length > 0, `the README has no block ${name}`);
+  return blocks.map(([, block]) => block.replace(/^ {3}/gm, "")).join("\n");
+}
+
 /** The processes with our mark in their environment. */
 function survivors() {
   if (!existsSync("/proc/self/environ")) return [];
@@ -137,6 +145,15 @@ test("`wrangler kv key list` shows an administrator whose the keys are", async (
   assert.deepEqual(others, []);
 });
 
+test("the README's first deploy takes the secrets that it makes", async () => {
+  const script = readme("secrets").replace("wrangler deploy", "wrangler deploy --dry-run");
+  const { stdout } = await run("bash", ["-ec", script], { cwd: clone, env: environment() });
+  assert.match(stdout, /--dry-run: exiting now/);
+  const made = JSON.parse(readFileSync(join(clone, "secrets.json"), "utf8"));
+  for (const name of ["KEYGATE_PEPPER", "KEYGATE_SIGNING_KEY"]) assert.match(made[name], /^1:[0-9a-f]{64}$/);
+  assert.match(made.KEYGATE_ROOT_TOKEN, /^[0-9a-f]{64}$/);
+});
+
 test("the second start is quick, keeps the key, and lets it be revoked", async (t) => {
   const second = await start();
   t.diagnostic(`second start: ${second.took} ms`);
@@ -144,10 +161,16 @@ test("the second start is quick, keeps the key, and lets it be revoked", async (
   assert.deepEqual(second.requests, first.requests);
   const [verify, , list, revoke] = second.requests;
   assert.match(await paste(verify), /^HTTP\/1\.1 200 /);
+
+  const tour = await run("bash", ["-ec", readme("tour").replaceAll("8787", String(port))], { cwd: clone });
+  const statuses = [...tour.stdout.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status);
+  assert.deepEqual(statuses, ["200", "403", "200", "401"], "the README's tour");
+
   assert.equal(JSON.parse(await paste(revoke)).status, "revoked");
   await eventually(async () => assert.match(await paste(verify), /^HTTP\/1\.1 401 /));
+  const { data } = JSON.parse(await paste(list));
   assert.deepEqual(
-    JSON.parse(await paste(list)).data.map(({ status }) => status),
+    data.map(({ status }) => status),
     ["revoked"],
   );
   await interrupt(second.child);
