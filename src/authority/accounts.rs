@@ -6,7 +6,8 @@ use crate::{
 };
 
 use super::{
-    command::{AccountChange, Answer, Circumstances, Failure, NewAccount, Nonce, Refusal},
+    audit::{self, AuditHead, Change},
+    command::{AccountChange, Answer, Failure, NewAccount, Refusal, Work, derive},
     feed::{self, FeedSubject},
     meta,
     outbox::KvKey,
@@ -18,16 +19,13 @@ use super::{
 const NUMBER_ATTEMPTS: u8 = 8;
 
 /// Creates an account.
-pub(super) fn create(
-    sql: &impl Sql,
-    new: &NewAccount,
-    actor: Option<&str>,
-    circumstances: &Circumstances<'_>,
-) -> Result<(Answer, Vec<KvKey>), Failure> {
+pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let sql = work.sql;
     refuse_taken_external_id(sql, new.external_id.as_deref(), None)?;
-    let id = AccountRef { slot: circumstances.slot, number: free_number(sql, &circumstances.nonce)? };
+    let number = free_number(sql, &work.circumstances.nonce)?;
+    let id = AccountRef { slot: work.circumstances.slot, number };
     let sequence = meta::next_sequence(sql)?;
-    let record = AccountRecord {
+    let mut record = AccountRecord {
         id,
         version: sequence,
         name: new.name.clone(),
@@ -38,8 +36,9 @@ pub(super) fn create(
         api_access: new.api_access,
         features: new.features.clone(),
         default_scopes: new.default_scopes.clone(),
-        created_at: circumstances.now,
-        created_by: actor.map(str::to_owned),
+        created_at: work.now(),
+        created_by: work.order.actor.clone(),
+        audit_head: AuditHead { number: 0, hash: audit::NO_HASH.into() },
     };
     sql.run(
         "INSERT INTO accounts (number, created, version, name, external_id, brand, status, max_active_keys,
@@ -60,12 +59,28 @@ pub(super) fn create(
             record.created_by.clone().into(),
         ],
     )?;
+    let change = Change {
+        account: id,
+        sequence,
+        action: "account.create",
+        subject: id.to_string(),
+        before: None,
+        after: record.described(),
+    };
+    record.audit_head = audit::append(sql, work.by(), change)?;
     Ok((Answer::Account(record), vec![KvKey::account(id)]))
 }
 
 /// Changes an account. What its keys may do goes into the feed; what only people read does not.
-pub(super) fn change(sql: &impl Sql, id: AccountRef, change: &AccountChange) -> Result<(Answer, Vec<KvKey>), Failure> {
+pub(super) fn change<S: Sql>(
+    work: &Work<'_, S>,
+    id: AccountRef,
+    change: &AccountChange,
+) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let sql = work.sql;
     let mut record = get(sql, id)?.ok_or(Refusal::NotFound)?;
+    work.order.precondition.check(record.version)?;
+    let described = record.described();
     let before = record.account();
     let change = change.clone();
     let renamed = change.name.apply(&mut record.name);
@@ -106,6 +121,16 @@ pub(super) fn change(sql: &impl Sql, id: AccountRef, change: &AccountChange) -> 
     if decides_otherwise {
         feed::record(sql, &FeedSubject::account(id), record.version)?;
     }
+    let (before, after) = audit::difference(described, record.described());
+    let change = Change {
+        account: id,
+        sequence: record.version,
+        action: "account.change",
+        subject: id.to_string(),
+        before: Some(before),
+        after,
+    };
+    record.audit_head = audit::append(sql, work.by(), change)?;
     let outdated = if decides_otherwise || renamed { vec![KvKey::account(id)] } else { Vec::new() };
     Ok((Answer::Account(record), outdated))
 }
@@ -117,10 +142,20 @@ pub(super) fn get(sql: &impl Sql, id: AccountRef) -> Result<Option<AccountRecord
 }
 
 /// Reads up to `limit` accounts created before sequence `before`, newest first.
-pub(super) fn list(sql: &impl Sql, slot: u8, before: u64, limit: u32) -> Result<Vec<(u64, AccountRecord)>, SqlError> {
+pub(super) fn list(
+    sql: &impl Sql,
+    slot: u8,
+    external_id: Option<&str>,
+    before: u64,
+    limit: u32,
+) -> Result<Vec<(u64, AccountRecord)>, SqlError> {
+    // Two statements, so that each is answered by an index of its own.
+    let condition = if external_id.is_some() { "external_id = ?3" } else { "?3 IS NULL" };
     let rows = sql.run(
-        &format!("SELECT created, {COLUMNS} FROM accounts WHERE created < ?1 ORDER BY created DESC LIMIT ?2"),
-        &[before.into(), limit.into()],
+        &format!(
+            "SELECT created, {COLUMNS} FROM accounts WHERE created < ?1 AND {condition} ORDER BY created DESC LIMIT ?2"
+        ),
+        &[before.into(), limit.into(), external_id.map(str::to_owned).into()],
     )?;
     rows.into_iter()
         .map(|row| {
@@ -131,7 +166,7 @@ pub(super) fn list(sql: &impl Sql, slot: u8, before: u64, limit: u32) -> Result<
 }
 
 const COLUMNS: &str = "number, version, name, external_id, brand, status, max_active_keys, api_access, features,
-    default_scopes, created_at, created_by";
+    default_scopes, created_at, created_by, audit_number, audit_hash";
 
 fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
     Ok(AccountRecord {
@@ -147,6 +182,7 @@ fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
         default_scopes: row.json()?,
         created_at: UnixMillis::from_millis(row.number()?),
         created_by: row.optional_text()?,
+        audit_head: AuditHead { number: row.number()?, hash: row.text()? },
     })
 }
 
@@ -162,16 +198,12 @@ fn refuse_taken_external_id(sql: &impl Sql, external_id: Option<&str>, own: Opti
     if own.is_some_and(|own| u64::from(own.number) == number) {
         return Ok(());
     }
-    Err(Refusal::Conflict {
-        field: Some("external_id".into()),
-        detail: format!("Another account has the external_id {external_id:?}; it must be unique."),
-    }
-    .into())
+    Err(Refusal::external_id_taken(external_id).into())
 }
 
-fn free_number(sql: &impl Sql, nonce: &Nonce) -> Result<u32, Failure> {
+fn free_number(sql: &impl Sql, nonce: &[u8; 32]) -> Result<u32, Failure> {
     for attempt in 0..NUMBER_ATTEMPTS {
-        let number = candidate(nonce, attempt);
+        let number = candidate(nonce, attempt)?;
         let taken = sql.run("SELECT 1 FROM accounts WHERE number = ?1", &[number.into()])?;
         if number != 0 && taken.is_empty() {
             return Ok(number);
@@ -180,7 +212,7 @@ fn free_number(sql: &impl Sql, nonce: &Nonce) -> Result<u32, Failure> {
     Err(Failure::Trouble(SqlError("no free account number was found".into())))
 }
 
-fn candidate(nonce: &Nonce, attempt: u8) -> u32 {
-    let [a, b, c, d, ..] = nonce.derive(&[b"account number", &[attempt]]);
-    u32::from_be_bytes([a, b, c, d])
+fn candidate(nonce: &[u8; 32], attempt: u8) -> Result<u32, SqlError> {
+    let [a, b, c, d, ..] = derive(nonce, &[b"account number", &[attempt]])?;
+    Ok(u32::from_be_bytes([a, b, c, d]))
 }

@@ -5,24 +5,55 @@
 //! value and leaves no trace.
 
 use crate::{
-    credential::{AccountRef, Brand, Environment, KeyId, KeyText, Pepper, SecretKey},
+    credential::{AccountRef, Brand, Environment, KeyId, KeyText, Peppers, SecretKey},
     policy::{AccountStatus, ApiAccess, ScopeSet, UnixMillis},
 };
 
 use super::{
-    accounts, keys,
+    accounts,
+    audit::By,
+    journal::{self, CommandId, Kept, Mint, StoredAnswer},
+    keys,
     outbox::{self, KvKey},
     record::{AccountRecord, KeyRecord},
     sql::{Sql, SqlError},
 };
 
-/// A command with who ordered it.
+/// A command with who ordered it, and on what condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// What to do.
     pub command: Command,
+    /// What makes a repeated order the same one.
+    pub id: CommandId,
+    /// The credential that ordered it, by its public name.
+    pub credential: &'static str,
     /// Who, in the caller's own product (`X-Keygate-Actor`).
     pub actor: Option<String>,
+    /// Which versions of the account or key it is meant for.
+    pub precondition: Precondition,
+}
+
+/// Which versions of an account or key may be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whatever it is now.
+    #[default]
+    Any,
+    /// Only one of these.
+    Versions(Vec<u64>),
+}
+
+impl Precondition {
+    /// Refuses another version.
+    pub(super) fn check(&self, version: u64) -> Result<(), Refusal> {
+        match self {
+            Precondition::Versions(wanted) if !wanted.contains(&version) => {
+                Err(Refusal::PreconditionFailed { version })
+            }
+            Precondition::Any | Precondition::Versions(_) => Ok(()),
+        }
+    }
 }
 
 /// Everything that changes accounts and keys.
@@ -165,6 +196,8 @@ pub enum Answer {
         record: KeyRecord,
         /// The key itself.
         text: KeyText,
+        /// How it was minted.
+        mint: Mint,
     },
 }
 
@@ -192,6 +225,24 @@ pub enum Refusal {
         /// Which of the two, and what would be right.
         detail: String,
     },
+    /// It is no longer what the caller took it for.
+    PreconditionFailed {
+        /// What it is now.
+        version: u64,
+    },
+    /// Another request has had this command id.
+    IdempotencyConflict,
+}
+
+impl Refusal {
+    /// An external id that another account has, in this shard or another.
+    #[must_use]
+    pub fn external_id_taken(external_id: &str) -> Self {
+        Refusal::Conflict {
+            field: Some("external_id".into()),
+            detail: format!("Another account has the external_id {external_id:?}; it must be unique."),
+        }
+    }
 }
 
 /// A command ended without an answer.
@@ -215,63 +266,98 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// A committed command.
+/// A command that counts, now or since it was ordered before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
-    /// What it brought.
-    pub answer: Answer,
+    /// What is answered, with placeholders.
+    pub answer: StoredAnswer,
+    /// The new key's text, where one was issued.
+    pub text: Option<KeyText>,
     /// The copies in KV that are now behind.
     pub outdated: Vec<KvKey>,
+    /// For a repeated command, what was said of KV the first time.
+    pub mirrored_before: Option<bool>,
 }
 
 /// What a command may use besides its own text.
 pub struct Circumstances<'a> {
     /// The slot this Authority serves.
     pub slot: u8,
-    /// Mints keys.
-    pub pepper: &'a Pepper,
+    /// The first mints keys; both can mint the key of a repeated command again.
+    pub peppers: &'a Peppers,
     /// The time of the command.
     pub now: UnixMillis,
-    /// Where what is random in this command comes from.
-    pub nonce: Nonce,
+    /// 32 random bytes, of this command alone: what is random in it derives from them.
+    pub nonce: [u8; 32],
 }
 
-/// 32 random bytes, drawn for one command. Secrets and account numbers derive from them, so that a command is a pure
-/// function of its arguments.
-pub struct Nonce(SecretKey);
+/// What a command works with.
+pub(super) struct Work<'a, S> {
+    pub(super) sql: &'a S,
+    pub(super) order: &'a Order,
+    pub(super) circumstances: &'a Circumstances<'a>,
+}
 
-impl Nonce {
-    /// Takes the random bytes.
-    ///
-    /// # Errors
-    /// None: 32 bytes are a good key.
-    pub fn new(bytes: [u8; 32]) -> Result<Self, SqlError> {
-        SecretKey::new(&bytes).map(Nonce).map_err(|error| SqlError(error.to_string()))
+impl<S: Sql> Work<'_, S> {
+    pub(super) fn now(&self) -> UnixMillis {
+        self.circumstances.now
     }
 
-    /// 32 bytes for one purpose, unrelated to those for any other.
-    pub(super) fn derive(&self, purpose: &[&[u8]]) -> [u8; 32] {
-        self.0.mac(purpose)
+    pub(super) fn by(&self) -> By<'_> {
+        By { credential: self.order.credential, actor: self.order.actor.as_deref(), now: self.now() }
     }
 }
 
-/// Carries out `order` in one transaction.
+/// 32 bytes for one purpose, unrelated to those for any other, from the nonce of a command.
+pub(super) fn derive(nonce: &[u8; 32], purpose: &[&[u8]]) -> Result<[u8; 32], SqlError> {
+    let key = SecretKey::new(nonce).map_err(|error| SqlError(error.to_string()))?;
+    Ok(key.mac(purpose))
+}
+
+/// Carries out `order` in one transaction, or gives again what it brought when it was ordered before. `render` makes
+/// the answer that is kept for that.
 ///
 /// # Errors
 /// A refusal, or trouble with SQLite; in both cases the database is as before.
-pub fn execute<S: Sql>(sql: &S, order: &Order, circumstances: &Circumstances<'_>) -> Result<Committed, Failure> {
+pub fn execute<S: Sql>(
+    sql: &S,
+    order: &Order,
+    circumstances: &Circumstances<'_>,
+    render: impl FnOnce(&Answer) -> StoredAnswer,
+) -> Result<Committed, Failure> {
     sql.atomically(|| {
-        let actor = order.actor.as_deref();
+        if let Some(kept) = journal::find(sql, order.credential, &order.id, circumstances.now)? {
+            return repeat(kept, order, circumstances);
+        }
+        let work = Work { sql, order, circumstances };
         let (answer, outdated) = match &order.command {
-            Command::CreateAccount(account) => accounts::create(sql, account, actor, circumstances)?,
-            Command::ChangeAccount { account, change } => accounts::change(sql, *account, change)?,
-            Command::IssueKey { account, key } => keys::issue(sql, *account, key, actor, circumstances)?,
-            Command::ChangeKey { account, key, change } => keys::change(sql, *account, *key, change)?,
-            Command::RevokeKey { account, key } => keys::revoke(sql, *account, *key, circumstances.now)?,
+            Command::CreateAccount(account) => accounts::create(&work, account)?,
+            Command::ChangeAccount { account, change } => accounts::change(&work, *account, change)?,
+            Command::IssueKey { account, key } => keys::issue(&work, *account, key)?,
+            Command::ChangeKey { account, key, change } => keys::change(&work, *account, *key, change)?,
+            Command::RevokeKey { account, key } => keys::revoke(&work, *account, *key)?,
         };
         for kv_key in &outdated {
-            outbox::enqueue(sql, kv_key, outbox::Priority::Command, circumstances.now)?;
+            outbox::enqueue(sql, kv_key, circumstances.now)?;
         }
-        Ok(Committed { answer, outdated })
+        let rendered = render(&answer);
+        let (text, mint) = match answer {
+            Answer::Issued { text, mint, .. } => (Some(text), Some(mint)),
+            Answer::Account(_) | Answer::Key(_) => (None, None),
+        };
+        let mint = mint.as_ref().map(|mint| (&circumstances.nonce, mint));
+        journal::keep(sql, order.credential, &order.id, &rendered, mint, circumstances.now)?;
+        Ok(Committed { answer: rendered, text, outdated, mirrored_before: None })
     })
+}
+
+fn repeat(kept: Kept, order: &Order, circumstances: &Circumstances<'_>) -> Result<Committed, Failure> {
+    if !kept.same_request {
+        return Err(Refusal::IdempotencyConflict.into());
+    }
+    let text = match &kept.mint {
+        None => None,
+        Some((nonce, mint)) => Some(keys::mint_again(nonce, &order.id, mint, circumstances.peppers)?),
+    };
+    Ok(Committed { answer: kept.answer, text, outdated: Vec::new(), mirrored_before: Some(kept.mirrored) })
 }

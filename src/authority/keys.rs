@@ -1,14 +1,18 @@
 //! Keys: the commands on them, and how they lie in SQLite.
 
+use serde_json::{Map, Value as Json};
+
 use crate::{
-    credential::{AccountRef, Digest, Environment, KeyId},
+    credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers},
     policy::{AccountFault, EffectiveStatus, KeyStatus, UnixMillis},
 };
 
 use super::{
     accounts::{self, narrow},
-    command::{Answer, Circumstances, Edit, Failure, KeyChange, NewKey, Nonce, Refusal},
+    audit::{self, Change},
+    command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work, derive},
     feed::{self, FeedSubject},
+    journal::{CommandId, Mint},
     meta,
     outbox::KvKey,
     record::{AccountRecord, KeyRecord},
@@ -16,17 +20,18 @@ use super::{
 };
 
 /// Issues a key. No feed row: nothing older than a new key can exist anywhere.
-pub(super) fn issue(
-    sql: &impl Sql,
+pub(super) fn issue<S: Sql>(
+    work: &Work<'_, S>,
     account: AccountRef,
     new: &NewKey,
-    actor: Option<&str>,
-    circumstances: &Circumstances<'_>,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let sql = work.sql;
     let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
     refuse_inactive(&owner, new.environment)?;
-    refuse_beyond_limit(sql, &owner, new.environment, circumstances.now)?;
-    let minted = circumstances.pepper.mint(&owner.brand, new.environment, account, secret(&circumstances.nonce));
+    refuse_beyond_limit(sql, &owner, new.environment, work.now())?;
+    let pepper = work.circumstances.peppers.minting();
+    let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: new.environment, account };
+    let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
     if find(sql, account.slot, KeyId::of(&minted.digest))?.is_some() {
         return Err(Failure::Trouble(SqlError("two keys would share an id".into())));
     }
@@ -41,11 +46,11 @@ pub(super) fn issue(
         scopes: new.scopes.clone().unwrap_or(owner.default_scopes),
         status: KeyStatus::Active,
         hint: minted.hint,
-        pepper: circumstances.pepper.id(),
+        pepper: mint.pepper,
         not_before: new.not_before,
         expires_at: new.expires_at,
-        created_at: circumstances.now,
-        created_by: actor.map(str::to_owned),
+        created_at: work.now(),
+        created_by: work.order.actor.clone(),
         revoked_at: None,
     };
     sql.run(
@@ -68,18 +73,22 @@ pub(super) fn issue(
             record.created_by.clone().into(),
         ],
     )?;
+    note(work, &record, "key.issue", None)?;
     let outdated = vec![KvKey::grant(&record.digest)];
-    Ok((Answer::Issued { record, text: minted.text }, outdated))
+    Ok((Answer::Issued { record, text: minted.text, mint }, outdated))
 }
 
 /// Renames, disables or enables a key. A revoked one stays as it was.
-pub(super) fn change(
-    sql: &impl Sql,
+pub(super) fn change<S: Sql>(
+    work: &Work<'_, S>,
     account: AccountRef,
     id: KeyId,
     change: &KeyChange,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let sql = work.sql;
     let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
+    work.order.precondition.check(record.version)?;
+    let described = record.described();
     if record.status == KeyStatus::Revoked {
         return Err(Refusal::Conflict {
             field: None,
@@ -103,27 +112,44 @@ pub(super) fn change(
     if switched {
         feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
     }
+    note(work, &record, "key.change", Some(described))?;
     let outdated = vec![KvKey::grant(&record.digest)];
     Ok((Answer::Key(record), outdated))
 }
 
 /// Revokes a key. Repeating it is a success that changes no date, but has the feed and the mirror say it again.
-pub(super) fn revoke(
-    sql: &impl Sql,
+pub(super) fn revoke<S: Sql>(
+    work: &Work<'_, S>,
     account: AccountRef,
     id: KeyId,
-    now: UnixMillis,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let sql = work.sql;
     let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
+    let described = record.described();
     record.version = meta::next_sequence(sql)?;
     if record.status != KeyStatus::Revoked {
         record.status = KeyStatus::Revoked;
-        record.revoked_at = Some(now);
+        record.revoked_at = Some(work.now());
     }
     store_change(sql, &record)?;
     feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
+    note(work, &record, "key.revoke", Some(described))?;
     let outdated = vec![KvKey::grant(&record.digest)];
     Ok((Answer::Key(record), outdated))
+}
+
+/// Mints the key of a repeated command again. Only who has the command id can: it is part of the secret.
+pub(super) fn mint_again(
+    nonce: &[u8; 32],
+    id: &CommandId,
+    mint: &Mint,
+    peppers: &Peppers,
+) -> Result<KeyText, Failure> {
+    let pepper = peppers.by_id(mint.pepper).ok_or_else(|| Refusal::Conflict {
+        field: Some("Idempotency-Key".into()),
+        detail: "The key that this request issued was minted with a pepper that is no longer configured.".into(),
+    })?;
+    Ok(mint_with(pepper, nonce, id, mint)?.text)
 }
 
 /// Reads one key of an account; another account's key is as unknown as none.
@@ -157,6 +183,8 @@ pub struct KeyFilter {
     pub environment: Option<Environment>,
     /// Only keys that are this now.
     pub status: Option<ListedStatus>,
+    /// Only keys minted with the pepper of this id.
+    pub pepper: Option<u8>,
 }
 
 /// The four states that a list tells apart. A key that is not yet valid counts as active.
@@ -226,7 +254,8 @@ pub(super) fn list(
     let rows = sql.run(
         &format!(
             "SELECT {COLUMNS} FROM keys
-             WHERE account = ?1 AND issued < ?2 AND (?5 IS NULL OR environment = ?5) AND {status}
+             WHERE account = ?1 AND issued < ?2 AND (?5 IS NULL OR environment = ?5)
+                AND (?6 IS NULL OR pepper = ?6) AND {status}
              ORDER BY issued DESC LIMIT ?3"
         ),
         &[
@@ -235,6 +264,7 @@ pub(super) fn list(
             limit.into(),
             now.as_millis().into(),
             filter.environment.map(Environment::as_str).into(),
+            filter.pepper.map(u32::from).into(),
         ],
     )?;
     rows.into_iter().map(|row| read(Columns::of(row), account.slot)).collect()
@@ -318,7 +348,33 @@ fn refuse_beyond_limit(
     if count >= u64::from(limit) { Err(Refusal::LimitReached { limit, environment }.into()) } else { Ok(()) }
 }
 
-fn secret(nonce: &Nonce) -> [u8; 20] {
-    let [secret @ .., _, _, _, _, _, _, _, _, _, _, _, _] = nonce.derive(&[b"key secret"]);
-    secret
+fn mint_with(pepper: &Pepper, nonce: &[u8; 32], id: &CommandId, mint: &Mint) -> Result<MintedKey, SqlError> {
+    let [secret @ .., _, _, _, _, _, _, _, _, _, _, _, _] = derive(nonce, &[b"key secret", id.secret_part()])?;
+    Ok(pepper.mint(&mint.brand, mint.environment, mint.account, secret))
+}
+
+/// Puts a change of a key into its account's audit.
+fn note<S: Sql>(
+    work: &Work<'_, S>,
+    record: &KeyRecord,
+    action: &'static str,
+    before: Option<Map<String, Json>>,
+) -> Result<(), SqlError> {
+    let (before, after) = match before {
+        None => (None, record.described()),
+        Some(before) => {
+            let (before, after) = audit::difference(before, record.described());
+            (Some(before), after)
+        }
+    };
+    let change = Change {
+        account: record.account,
+        sequence: record.version,
+        action,
+        subject: record.id().to_string(),
+        before,
+        after,
+    };
+    audit::append(work.sql, work.by(), change)?;
+    Ok(())
 }

@@ -4,16 +4,20 @@
 //! transition over the small port [`sql::Sql`]: the same statements run in a Durable Object and, in native tests, on
 //! SQLite itself. Time and randomness are arguments.
 //!
-//! - [`command`]: what may change. One transaction holds the preconditions, the change, its feed row and its outbox
-//!   rows; so an acknowledged change is whole, and one that failed left nothing.
+//! - [`command`]: what may change. One transaction holds the command id, the preconditions, the change, its audit
+//!   entry, its feed row and its outbox rows; so an acknowledged change is whole, and one that failed left nothing.
+//! - [`journal`]: commands that were carried out, so that a repeated one is not carried out again.
+//! - [`audit`]: what was changed, by whom, in a chain that shows whether anything was taken out or edited.
 //! - [`query`]: what is so now.
 //! - [`feed`]: which subjects changed since when, for caches to catch up.
 //! - [`outbox`]: which copies in KV are behind.
 //! - [`copy`]: what is said about a subject, signed, so that it may lie anywhere.
 
+pub mod audit;
 pub mod command;
 pub mod copy;
 pub mod feed;
+pub mod journal;
 pub mod meta;
 pub mod outbox;
 pub mod query;

@@ -16,12 +16,16 @@ use super::{
     accounts,
     copy::{AccountCopy, GrantCopy, SigningKeys},
     keys, meta,
-    sql::{Columns, Sql, SqlError, Value, at_most_one},
+    sql::{Columns, Sql, SqlError, Value, at_most_one, only},
 };
 
 /// The least time between two puts of one KV key. KV takes one write per second and key and answers a second one
 /// with 429 (Cloudflare Workers KV, limits).
 pub const PUT_INTERVAL_MS: u64 = 1_000;
+
+/// The least time between a put and a refresh of the same KV key. KV caches, a missing key included, for 60 s by
+/// default, so that a location may report for as long what has been mended already.
+pub const REFRESH_INTERVAL_MS: u64 = 60_000;
 
 /// The longest pause between two attempts. KV outages have lasted hours; a minute loses little.
 const BACKOFF_MAX_MS: u64 = 60_000;
@@ -82,15 +86,24 @@ pub enum Priority {
 ///
 /// # Errors
 /// Trouble with SQLite.
-pub fn enqueue(sql: &impl Sql, kv_key: &KvKey, priority: Priority, now: UnixMillis) -> Result<(), SqlError> {
+pub fn enqueue(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
     sql.run(
         "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
          SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true
-         ON CONFLICT (kv_key) DO UPDATE SET sequence = excluded.sequence, priority = min(priority, excluded.priority),
-            attempts = 0, due_at = excluded.due_at",
-        &[kv_key.text().into(), Value::Integer(priority as i64), now.as_millis().into()],
+         ON CONFLICT (kv_key) DO UPDATE SET sequence = excluded.sequence, priority = excluded.priority, attempts = 0,
+            due_at = excluded.due_at",
+        &[kv_key.text().into(), Value::Integer(Priority::Command as i64), now.as_millis().into()],
     )?;
     Ok(())
+}
+
+/// How many changes wait for KV, and since when the oldest.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub(super) fn backlog(sql: &impl Sql) -> Result<(u64, Option<UnixMillis>), SqlError> {
+    let mut row = only(sql.run("SELECT count(*), min(since) FROM outbox WHERE priority = 0", &[])?)?;
+    Ok((row.number()?, row.optional_number()?.map(UnixMillis::from_millis)))
 }
 
 /// True while a change of `kv_key` waits for KV.
@@ -142,7 +155,35 @@ struct Pace {
     last_put_at: UnixMillis,
 }
 
+impl Pace {
+    fn next_put_at(&self) -> UnixMillis {
+        self.last_put_at.saturating_add_millis(PUT_INTERVAL_MS)
+    }
+
+    /// Worth remembering: after [`REFRESH_INTERVAL_MS`] it has no effect any more.
+    fn is_recent(&self, now: UnixMillis) -> bool {
+        self.in_flight || self.last_put_at.saturating_add_millis(REFRESH_INTERVAL_MS) > now
+    }
+}
+
 impl Courier {
+    /// Notes that a location found KV without a copy it could believe, so that it is put again; not more often than
+    /// every [`REFRESH_INTERVAL_MS`], for KV may go on serving what it had.
+    ///
+    /// # Errors
+    /// Trouble with SQLite.
+    pub fn refresh(&mut self, sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
+        if self.paces.get(kv_key).is_some_and(|pace| pace.is_recent(now)) {
+            return Ok(());
+        }
+        sql.run(
+            "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
+             SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true ON CONFLICT (kv_key) DO NOTHING",
+            &[kv_key.text().into(), Value::Integer(Priority::Refresh as i64), now.as_millis().into()],
+        )?;
+        Ok(())
+    }
+
     /// Takes the rows due at `now` and builds their copies. Each must be given back by [`Courier::finished`].
     ///
     /// # Errors
@@ -154,7 +195,7 @@ impl Courier {
         slot: u8,
         now: UnixMillis,
     ) -> Result<Vec<Put>, SqlError> {
-        self.paces.retain(|_, pace| pace.in_flight || pace.last_put_at.saturating_add_millis(PUT_INTERVAL_MS) > now);
+        self.paces.retain(|_, pace| pace.is_recent(now));
         let rows = sql.run(
             "SELECT kv_key FROM outbox WHERE due_at <= ?1 ORDER BY priority, due_at LIMIT ?2",
             &[now.as_millis().into(), PUTS_PER_ROUND.into()],
@@ -162,8 +203,10 @@ impl Courier {
         let mut puts = Vec::new();
         for row in rows {
             let kv_key = Columns::of(row).parsed("KV key", KvKey::parse)?;
-            if let Some(pace) = self.paces.get(&kv_key) {
-                postpone(sql, &kv_key, pace.last_put_at.saturating_add_millis(PUT_INTERVAL_MS).max(now))?;
+            if let Some(pace) = self.paces.get(&kv_key)
+                && (pace.in_flight || pace.next_put_at() > now)
+            {
+                postpone(sql, &kv_key, pace.next_put_at().max(now))?;
                 continue;
             }
             let Some(put) = build(sql, signing, slot, &kv_key)? else {

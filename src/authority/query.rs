@@ -10,11 +10,12 @@ use crate::{
 
 use super::{
     accounts,
+    audit::{self, AuditEntry, AuditFilter},
     copy::{AccountCopy, GrantCopy, SigningKeys},
     keys::{self, KeyFilter},
-    meta,
+    meta, outbox,
     record::{AccountRecord, KeyRecord},
-    sql::{Sql, SqlError},
+    sql::{Columns, Sql, SqlError, only},
 };
 
 /// What administrators ask.
@@ -22,14 +23,18 @@ use super::{
 pub enum Query {
     /// One account.
     Account(AccountRef),
-    /// The accounts of this slot, newest first.
-    Accounts(Page),
+    /// The accounts of this slot, newest first; with an external id, the one that has it.
+    Accounts(Option<String>, Page),
     /// One key.
     Key(AccountRef, KeyId),
     /// The key with this digest, if it belongs to that account.
     KeyByDigest(AccountRef, Digest),
     /// The keys of one account, newest first.
     Keys(AccountRef, KeyFilter, Page),
+    /// The audit of one account, newest first.
+    Audit(AccountRef, AuditFilter, Page),
+    /// How the shard is.
+    Condition,
 }
 
 /// A part of a list.
@@ -52,6 +57,23 @@ pub enum Found {
     Key(KeyRecord),
     /// Keys, and where the next page begins.
     Keys(Vec<KeyRecord>, Option<u64>),
+    /// Audit entries, and where the next page begins.
+    Audit(Vec<AuditEntry>, Option<u64>),
+    /// How the shard is.
+    Condition(Condition),
+}
+
+/// How a shard is, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Accounts in the slot.
+    pub accounts: u64,
+    /// Changes that KV does not have yet.
+    pub unmirrored: u64,
+    /// When the oldest of them was made.
+    pub oldest_unmirrored_at: Option<UnixMillis>,
+    /// For each pepper id, the keys minted with it that are not revoked.
+    pub keys_by_pepper: Vec<(u8, u64)>,
 }
 
 /// Answers `query`.
@@ -63,8 +85,8 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
         Query::Account(id) => accounts::get(sql, *id)?.map(Found::Account),
         Query::Key(account, id) => keys::get(sql, *account, *id)?.map(Found::Key),
         Query::KeyByDigest(account, digest) => keys::get_by_digest(sql, *account, digest)?.map(Found::Key),
-        Query::Accounts(page) => {
-            let listed = accounts::list(sql, slot, page.start(), page.limit.saturating_add(1))?;
+        Query::Accounts(external_id, page) => {
+            let listed = accounts::list(sql, slot, external_id.as_deref(), page.start(), page.limit.saturating_add(1))?;
             let (listed, next) = page.cut(listed, |(created, _)| *created);
             Some(Found::Accounts(listed.into_iter().map(|(_, record)| record).collect(), next))
         }
@@ -76,11 +98,33 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
             let (listed, next) = page.cut(listed, |record| record.issued);
             Some(Found::Keys(listed, next))
         }
+        Query::Audit(account, filter, page) => {
+            if accounts::get(sql, *account)?.is_none() {
+                return Ok(None);
+            }
+            let (listed, next) = page.cut(audit::list(sql, *account, filter, *page)?, |entry| entry.number);
+            Some(Found::Audit(listed, next))
+        }
+        Query::Condition => Some(Found::Condition(condition(sql)?)),
     })
 }
 
+fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
+    let (unmirrored, oldest_unmirrored_at) = outbox::backlog(sql)?;
+    // These two read every row; operators ask seldom.
+    let accounts = only(sql.run("SELECT count(*) FROM accounts", &[])?)?.number()?;
+    let peppers =
+        sql.run("SELECT pepper, count(*) FROM keys WHERE status <> 'revoked' GROUP BY pepper ORDER BY pepper", &[])?;
+    let keys_by_pepper = peppers.into_iter().map(|row| {
+        let mut row = Columns::of(row);
+        Ok((accounts::narrow(row.number()?)?, row.number()?))
+    });
+    let keys_by_pepper = keys_by_pepper.collect::<Result<_, SqlError>>()?;
+    Ok(Condition { accounts, unmirrored, oldest_unmirrored_at, keys_by_pepper })
+}
+
 impl Page {
-    fn start(self) -> u64 {
+    pub(super) fn start(self) -> u64 {
         self.before.unwrap_or(super::sql::INTEGER_MAX.unsigned_abs())
     }
 
@@ -101,6 +145,8 @@ pub struct Want {
     pub digest: Digest,
     /// The account that its text names.
     pub account: AccountRef,
+    /// KV answered, but with nothing that could be believed.
+    pub refresh: bool,
 }
 
 /// The signed copies that answer a [`Want`]. None = there is no such key, no such account: that is evidence, too.

@@ -1,9 +1,13 @@
 //! Accounts and keys as the Authority keeps them, for administrators to read.
 
+use serde_json::{Map, Value, json};
+
 use crate::{
     credential::{AccountRef, Brand, Digest, Environment, KeyId},
     policy::{Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
 };
+
+use super::audit::AuditHead;
 
 /// An account.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,9 +36,25 @@ pub struct AccountRecord {
     pub created_at: UnixMillis,
     /// By whom, in the caller's own product.
     pub created_by: Option<String>,
+    /// The newest entry of its audit.
+    pub audit_head: AuditHead,
 }
 
 impl AccountRecord {
+    /// What the audit says of it.
+    pub(super) fn described(&self) -> Map<String, Value> {
+        object(json!({
+            "name": self.name,
+            "external_id": self.external_id,
+            "brand": self.brand,
+            "status": self.status,
+            "max_active_keys": self.max_active_keys,
+            "api_access": self.api_access,
+            "features": self.features,
+            "default_scopes": self.default_scopes,
+        }))
+    }
+
     /// What the edge needs to know of it.
     #[must_use]
     pub fn account(&self) -> Account {
@@ -78,6 +98,18 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// What the audit says of it: everything but what the text of the key could be guessed from.
+    pub(super) fn described(&self) -> Map<String, Value> {
+        object(json!({
+            "name": self.name,
+            "environment": self.environment,
+            "scopes": self.scopes,
+            "status": self.status,
+            "not_before": self.not_before.map(UnixMillis::to_rfc3339),
+            "expires_at": self.expires_at.map(UnixMillis::to_rfc3339),
+        }))
+    }
+
     /// The id by which administrators name it.
     #[must_use]
     pub fn id(&self) -> KeyId {
@@ -97,5 +129,12 @@ impl KeyRecord {
             expires_at: self.expires_at,
             issued_at: self.issued,
         }
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }

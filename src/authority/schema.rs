@@ -50,7 +50,9 @@ fn current(sql: &impl Sql) -> Result<usize, SqlError> {
 }
 
 /// Every migration, oldest first.
-const MIGRATIONS: &[&[&str]] = &[&[
+const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS];
+
+const FIRST: &[&str] = &[
     // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
     "CREATE TABLE meta (
         singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
@@ -113,4 +115,33 @@ const MIGRATIONS: &[&[&str]] = &[&[
         since INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID",
     "CREATE INDEX outbox_due ON outbox (priority, due_at)",
-]];
+];
+
+const AUDIT_AND_COMMANDS: &[&str] = &[
+    // The head of each account's chain; 64 zeros stand before the first entry.
+    "ALTER TABLE accounts ADD COLUMN audit_number INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE accounts ADD COLUMN audit_hash TEXT NOT NULL
+        DEFAULT '0000000000000000000000000000000000000000000000000000000000000000'",
+    "CREATE TABLE audit (
+        account INTEGER NOT NULL REFERENCES accounts (number),
+        number INTEGER NOT NULL,
+        action TEXT NOT NULL,
+        actor TEXT,
+        subject TEXT NOT NULL,
+        text TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        PRIMARY KEY (account, number)
+    ) STRICT, WITHOUT ROWID",
+    "CREATE TABLE commands (
+        id TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        nonce TEXT,
+        mint TEXT,
+        mirrored INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX commands_by_age ON commands (at)",
+];

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::{Request, Response};
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::{
+    authority::command::Refusal,
     credential::Bearer,
     http::{
         Problem,
@@ -18,7 +19,8 @@ use crate::{
 use super::{
     config::{Config, ConfigFault, Slot},
     convert,
-    stub::{self, ACTOR, Answer, Question},
+    log::log,
+    stub::{self, ACTOR, Answer, COMMAND_ID, IDEMPOTENCY_KEY, Question},
 };
 
 /// Answers a request under `admin/v1/`. Nothing of it is looked at before the credential is.
@@ -30,13 +32,7 @@ pub(super) fn answer(
     path: &str,
     query: &str,
 ) -> Result<JsValue, JsValue> {
-    let authorization = convert::header(request, "authorization");
-    let refused = match Bearer::parse(authorization.as_deref()) {
-        Bearer::Missing => Some(Problem::missing_credential()),
-        Bearer::Malformed(fault) => Some(Problem::malformed_credential(fault)),
-        Bearer::Token(token) => (!settings.root.matches(token)).then(Problem::invalid_token),
-    };
-    if let Some(problem) = refused {
+    if let Some(problem) = refused(request, settings) {
         return Ok(convert::response(&problem.reply())?.into());
     }
     let (request, env, path, query) =
@@ -53,6 +49,16 @@ pub(super) fn answer(
     .into())
 }
 
+/// The refusal of a request that does not bring the root token.
+pub(super) fn refused(request: &Request, settings: &Config) -> Option<Problem> {
+    let authorization = convert::header(request, "authorization");
+    match Bearer::parse(authorization.as_deref()) {
+        Bearer::Missing => Some(Problem::missing_credential()),
+        Bearer::Malformed(fault) => Some(Problem::malformed_credential(fault)),
+        Bearer::Token(token) => (!settings.root.matches(token)).then(Problem::invalid_token),
+    }
+}
+
 async fn serve(request: &Request, env: &Env, settings: &Config, path: &str, query: &str) -> Result<Response, Problem> {
     let method = request.method();
     let place = Place::of(&method, path, query)?;
@@ -60,25 +66,55 @@ async fn serve(request: &Request, env: &Env, settings: &Config, path: &str, quer
     let actor = convert::header(request, ACTOR);
     #[cfg(feature = "trap")]
     let actor = super::trap::actor(request).or(actor);
-    let headers = [("content-type", convert::header(request, "content-type")), (ACTOR, actor)];
+    let passed_on = ["content-type", IDEMPOTENCY_KEY, "if-match"].map(|name| (name, convert::header(request, name)));
+    let own = [(ACTOR, actor), (COMMAND_ID, Some(hex::encode(random::<16>()?)))];
+    let headers = passed_on.into_iter().chain(own);
     let question = Question {
         method: &method,
         target: stub::admin_target(path, query),
-        headers: headers.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
+        headers: headers.filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
         body: Some(&body),
     };
+    let external_id = settings.slots.several().then(|| admin::external_id_in(&body)).flatten();
     let slot = match place {
         Place::All(first) => return from_slot_to_slot(env, settings, first, question, path, query).await,
         Place::Slot(number) => settings.slots.get(number),
-        Place::NewAccount => {
-            let mut random = [0; 1];
-            getrandom::fill(&mut random).map_err(|_| Problem::indeterminate())?;
-            let [random] = random;
-            settings.slots.pick(random)
-        }
+        // The same external id always meets the same shard, and so whoever else uses it at that moment; the same
+        // Idempotency-Key, its first answer.
+        Place::NewAccount => match external_id.as_deref().or(question.header(IDEMPOTENCY_KEY)) {
+            Some(fixed) => settings.slots.pick(admin::spread(fixed)),
+            None => {
+                let [random] = random()?;
+                settings.slots.pick(random)
+            }
+        },
     };
     let slot = slot.ok_or_else(Problem::not_found)?;
+    if let Some(external_id) = &external_id
+        && (method == "POST" || method == "PATCH")
+    {
+        refuse_taken_elsewhere(env, settings, slot, external_id).await?;
+    }
     Ok(ask(env, slot, &question).await?.response)
+}
+
+/// An external id is unique in its shard by an index, and over all shards by asking the others first.
+async fn refuse_taken_elsewhere(env: &Env, settings: &Config, own: &Slot, external_id: &str) -> Result<(), Problem> {
+    for slot in settings.slots.from(None).iter().filter(|slot| slot.number != own.number) {
+        let target = stub::admin_target("accounts", &admin::query_for_external_id(external_id));
+        let answer = ask(env, slot, &Question { method: "GET", target, headers: Vec::new(), body: None }).await?;
+        let page = answer.text().await.ok().as_deref().and_then(ShardPage::parse).ok_or_else(Problem::indeterminate)?;
+        if !page.is_empty() {
+            return Err(Problem::refusal(Refusal::external_id_taken(external_id)));
+        }
+    }
+    Ok(())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| Problem::indeterminate())?;
+    Ok(bytes)
 }
 
 /// Lists accounts slot by slot. A page holds accounts of one slot; empty slots are passed over.
@@ -110,7 +146,7 @@ async fn from_slot_to_slot(
 
 async fn ask(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, Problem> {
     stub::ask(env, slot, question).await.map_err(|error| {
-        console_error!("authority: {}", error.0);
+        log(&format!("authority: {}", error.0));
         Problem::indeterminate()
     })
 }

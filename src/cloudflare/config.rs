@@ -125,6 +125,11 @@ impl Slots {
         start.and_then(|start| self.0.get(start..)).unwrap_or_default()
     }
 
+    /// True when there is more than one.
+    pub(super) fn several(&self) -> bool {
+        self.0.len() > 1
+    }
+
     /// A slot for a new account: each is as likely as any other.
     pub(super) fn pick(&self, random: u8) -> Option<&Slot> {
         self.0.get(usize::from(random).checked_rem(self.0.len())?)

@@ -1,8 +1,9 @@
 //! Between the runtime's requests and answers and ours.
 
-use futures_util::StreamExt;
-use wasm_bindgen::JsValue;
-use web_sys::{Headers, Request, Response, ResponseInit};
+use js_sys::{Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Headers, ReadableStreamDefaultReader, Request, Response, ResponseInit};
 
 use crate::http::{BODY_BYTES_MAX, Reply};
 
@@ -35,17 +36,17 @@ pub(super) fn response(reply: &Reply) -> Result<Response, JsValue> {
 }
 
 /// Reads the body, up to one chunk more than is ever accepted: enough to see that it is too long.
-pub(super) async fn body(request: &Request) -> Result<Vec<u8>, worker::Error> {
-    if request.body().is_none() {
-        return Ok(Vec::new());
-    }
-    let mut chunks = worker::Request::from(<Request as Clone>::clone(request)).stream()?;
+pub(super) async fn body(request: &Request) -> Result<Vec<u8>, JsValue> {
+    let Some(stream) = request.body() else { return Ok(Vec::new()) };
+    let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
     let mut body = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        body.extend(chunk?);
-        if body.len() > BODY_BYTES_MAX {
+    while body.len() <= BODY_BYTES_MAX {
+        let read = JsFuture::from(reader.read()).await?;
+        if Reflect::get(&read, &"done".into())?.is_truthy() {
             break;
         }
+        let chunk: Uint8Array = Reflect::get(&read, &"value".into())?.dyn_into()?;
+        body.extend(chunk.to_vec());
     }
     Ok(body)
 }

@@ -3,7 +3,7 @@
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::{
     edge::{Evidence, Presented, Step, Verdict, Verification, present},
@@ -14,7 +14,9 @@ use crate::{
 use super::{
     admin,
     config::{Config, config, prefix},
-    convert, mirror, stub,
+    convert, health,
+    log::log,
+    mirror, stub,
     time::now,
     upstream,
 };
@@ -33,7 +35,7 @@ pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsVal
     let prefix = prefix(&env);
     let endpoint = Endpoint::of(&prefix, path);
     if endpoint == Endpoint::Health {
-        return answer(&http::health(&request.method()));
+        return health::answer(&request, &env, query);
     }
     let config = config(&env);
     let settings = match config.as_ref() {
@@ -132,7 +134,9 @@ impl Call {
 
 async fn decide(env: &Env, settings: &Config, verification: &Verification<'_>) -> Verdict {
     let mirrored = mirror::read(env, verification.key()).await;
-    let evidence = Evidence { grant: mirrored.grant.as_deref(), account: mirrored.account.as_deref() };
+    let evidence = mirrored
+        .as_ref()
+        .map(|mirrored| Evidence { grant: mirrored.grant.as_deref(), account: mirrored.account.as_deref() });
     let want = match verification.mirror_read(evidence, now()) {
         Step::Done(verdict) => return verdict,
         Step::AskAuthority(want) => want,
@@ -142,7 +146,7 @@ async fn decide(env: &Env, settings: &Config, verification: &Verification<'_>) -
     match stub::copies(env, slot, &want).await {
         Ok(copies) => verification.authority_answered(Some(&copies), now()),
         Err(error) => {
-            console_error!("authority: {}", error.0);
+            log(&format!("authority: {}", error.0));
             verification.authority_answered(None, now())
         }
     }

@@ -33,15 +33,15 @@ const READ_DEADLINE: Duration = Duration::from_millis(500);
 const PUT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The two copies that decide about a key, as KV has them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mirrored {
     pub(super) grant: Option<String>,
     pub(super) account: Option<String>,
 }
 
-/// Reads both copies in one operation. A KV that fails or is slow has nothing to say.
-pub(super) async fn read(env: &Env, key: &RecognisedKey) -> Mirrored {
-    read_both(env, key).await.unwrap_or_default()
+/// Reads both copies in one operation; none when KV fails or is slow.
+pub(super) async fn read(env: &Env, key: &RecognisedKey) -> Option<Mirrored> {
+    read_both(env, key).await.ok()
 }
 
 /// Puts one copy; true when KV says that it has it.

@@ -13,6 +13,8 @@ mod admin;
 mod config;
 mod convert;
 mod entry;
+mod health;
+mod log;
 mod mirror;
 mod object;
 mod sql;

@@ -10,16 +10,18 @@ use std::{
 };
 
 use js_sys::{Array, Promise};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
-use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
+use web_sys::Request;
+use worker::Env;
 
 use crate::{
     authority::{
-        command::{self, Circumstances, Failure, Nonce, Order},
+        command::{self, Circumstances, Failure, Order},
         copy::SigningKeys,
-        outbox::{self, Courier},
-        query::{self, Want},
+        journal,
+        outbox::{self, Courier, KvKey},
+        query::{self, Query, Want},
         schema,
         sql::SqlError,
     },
@@ -33,8 +35,10 @@ use crate::{
 
 use super::{
     config::config,
-    convert, mirror,
-    sql::Storage,
+    convert,
+    log::log,
+    mirror,
+    sql::{State, Storage},
     stub::{self, Asked, slot_of},
     time::{now, within},
 };
@@ -51,48 +55,69 @@ const ALARM_LOST_MS: u64 = 5_000;
 /// Rounds of one alarm; with six puts each, a backlog of 10⁵ rows takes about 2,800 alarms.
 const ROUNDS_PER_ALARM: u32 = 6;
 
-/// One shard.
-#[durable_object(alarm)]
-pub struct Authority {
+/// Commands that one alarm forgets; it rings again while there are more.
+const COMMANDS_PER_ALARM: u32 = 1_000;
+
+/// One shard, as the runtime knows it: it is made for an event, and goes when none has come for a while.
+#[wasm_bindgen]
+pub struct Authority(Rc<Object>);
+
+#[wasm_bindgen]
+impl Authority {
+    /// Takes what the runtime gives to an object. Nothing is opened before an event needs it.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: State, env: Env) -> Self {
+        Authority(Rc::new(Object { state, env, shard: RefCell::new(None) }))
+    }
+
+    /// Answers a question of the Worker's.
+    pub fn fetch(&self, request: Request) -> Promise {
+        let object = self.0.clone();
+        future_to_promise(async move {
+            let reply = match object.reply(&request).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    // The caller learns that there was trouble, and the log which.
+                    log(&format!("authority: {error}"));
+                    Problem::indeterminate().reply()
+                }
+            };
+            Ok(convert::response(&reply)?.into())
+        })
+    }
+
+    /// Does what has waited for its time. A rejected promise has the runtime ring again.
+    pub fn alarm(&self) -> Promise {
+        let object = self.0.clone();
+        future_to_promise(async move {
+            object.alarm().await.map_err(|error| js_sys::Error::new(&error.0))?;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+struct Object {
     state: State,
     env: Env,
     shard: RefCell<Option<Rc<Shard>>>,
 }
 
-impl DurableObject for Authority {
-    fn new(state: State, env: Env) -> Self {
-        Authority { state, env, shard: RefCell::new(None) }
-    }
-
-    async fn fetch(&self, request: Request) -> worker::Result<Response> {
-        let reply = match self.reply(request.inner()).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                // The caller learns that there was trouble, and the log which.
-                console_error!("authority: {error}");
-                Problem::indeterminate().reply()
-            }
-        };
-        Ok(convert::response(&reply).map_err(worker::Error::from)?.into())
-    }
-
-    async fn alarm(&self) -> worker::Result<Response> {
-        let shard = self.shard().map_err(failed)?;
+impl Object {
+    async fn alarm(&self) -> Result<(), SqlError> {
+        let shard = self.shard()?;
         shard.alarm_at.set(None);
         // First of all the next one, so that no failure of this one is the end.
-        shard.arm(now().saturating_add_millis(ALARM_LOST_MS)).map_err(failed)?;
+        shard.arm(now().saturating_add_millis(ALARM_LOST_MS))?;
+        journal::forget(&shard.storage, now(), COMMANDS_PER_ALARM)?;
         for _ in 0..ROUNDS_PER_ALARM {
-            if !self.deliver(&shard, ALARM_WAIT).await.map_err(failed)? {
+            if !self.deliver(&shard, ALARM_WAIT).await? {
                 break;
             }
         }
         shard.alarm_at.set(None);
-        shard.ensure_alarm().map_err(failed)?;
-        Response::empty()
+        shard.ensure_alarm()
     }
-}
 
-impl Authority {
     /// Opens the database at the first event that needs it.
     fn shard(&self) -> Result<Rc<Shard>, SqlError> {
         if let Some(shard) = self.shard.borrow().as_ref() {
@@ -103,15 +128,20 @@ impl Authority {
         Ok(shard)
     }
 
-    async fn reply(&self, request: &web_sys::Request) -> Result<Reply, SqlError> {
+    async fn reply(&self, request: &Request) -> Result<Reply, SqlError> {
         let url = request.url();
-        let body = convert::body(request).await.map_err(|error| SqlError(error.to_string()))?;
+        let body = convert::body(request).await.map_err(|_| SqlError("the question could not be read".into()))?;
         let shard = self.shard()?;
         shard.ensure_alarm()?;
         match stub::asked(&url) {
+            Some(Asked::Condition) => self.condition(&shard),
             Some(Asked::Copies) => {
-                let want: Want = serde_json::from_slice(&body).map_err(|error| SqlError(error.to_string()))?;
+                let want = std::str::from_utf8(&body).ok().and_then(|text| serde_json::from_str::<Want>(text).ok());
+                let want = want.ok_or_else(|| SqlError("not a question for copies".into()))?;
                 let copies = shard.with_signing(&self.env, |signing| query::copies(&shard.storage, signing, &want))?;
+                if want.refresh && copies.grant.is_some() {
+                    shard.refresh(&want)?;
+                }
                 Ok(Reply::json(200, &copies))
             }
             Some(Asked::Admin(path, query)) => self.administer(&shard, request, path, query, &body).await,
@@ -122,7 +152,7 @@ impl Authority {
     async fn administer(
         &self,
         shard: &Rc<Shard>,
-        request: &web_sys::Request,
+        request: &Request,
         path: &str,
         query: &str,
         body: &[u8],
@@ -130,12 +160,20 @@ impl Authority {
         let method = request.method();
         let content_type = convert::header(request, "content-type");
         let actor = convert::header(request, stub::ACTOR);
+        let idempotency_key = convert::header(request, stub::IDEMPOTENCY_KEY);
+        let if_match = convert::header(request, "if-match");
+        // The Worker sends one with every request.
+        let command_id = convert::header(request, stub::COMMAND_ID);
+        let command_id = command_id.ok_or_else(|| SqlError("a question without a command id".into()))?;
         let facts = Facts {
             method: &method,
             path,
             query,
             content_type: content_type.as_deref(),
             actor: actor.as_deref(),
+            idempotency_key: idempotency_key.as_deref(),
+            command_id: &command_id,
+            if_match: if_match.as_deref(),
             body,
             now: now(),
             slot: shard.slot,
@@ -158,22 +196,43 @@ impl Authority {
         #[cfg(feature = "trap")]
         super::trap::in_authority(order);
         let executed = shard.with_peppers(&self.env, |peppers| {
-            let nonce = Nonce::new(random()?)?;
-            let circumstances = Circumstances { slot: shard.slot, pepper: peppers.minting(), now: now(), nonce };
-            Ok(command::execute(&shard.storage, order, &circumstances))
-        })?;
+            let circumstances = Circumstances { slot: shard.slot, peppers, now: now(), nonce: random()? };
+            let render = |answer: &_| admin::stored(&order.command, answer, circumstances.now);
+            Ok(command::execute(&shard.storage, order, &circumstances, render))
+        });
+        #[cfg(feature = "trap")]
+        super::trap::command_ended();
+        let executed = executed?;
         let committed = match executed {
             Ok(committed) => committed,
             Err(Failure::Refused(refusal)) => return Ok(Problem::refusal(refusal).reply()),
             Err(Failure::Trouble(error)) => return Err(error),
         };
         shard.ensure_alarm()?;
-        self.deliver(shard, MIRROR_WAIT).await?;
-        let mut mirrored = true;
-        for kv_key in &committed.outdated {
-            mirrored &= !outbox::waits(&shard.storage, kv_key)?;
-        }
-        Ok(admin::answered(&order.command, &committed.answer, mirrored, now()))
+        let mirrored = match committed.mirrored_before {
+            Some(mirrored) => mirrored,
+            None => {
+                self.deliver(shard, MIRROR_WAIT).await?;
+                let mut mirrored = true;
+                for kv_key in &committed.outdated {
+                    mirrored &= !outbox::waits(&shard.storage, kv_key)?;
+                }
+                if mirrored {
+                    journal::note_mirrored(&shard.storage, order.credential, &order.id)?;
+                }
+                mirrored
+            }
+        };
+        Ok(admin::complete(&committed.answer, committed.text.as_ref(), mirrored))
+    }
+
+    fn condition(&self, shard: &Shard) -> Result<Reply, SqlError> {
+        let now = now();
+        let found = query::answer(&shard.storage, shard.slot, &Query::Condition, now)?;
+        let reply = found.map_or_else(|| Problem::not_found().reply(), |found| admin::found(&found, shard.slot, now));
+        #[cfg(feature = "trap")]
+        let reply = super::trap::with_dump(reply, &shard.storage)?;
+        Ok(reply)
     }
 
     /// Begins the puts that are due and waits for them, at most `patience`; the rest goes on by itself. True when all
@@ -195,7 +254,7 @@ impl Authority {
                     let stored = mirror::put(&env, &put).await;
                     let settled = shard.courier.borrow_mut().finished(&shard.storage, &put, stored, now());
                     if let Err(error) = settled {
-                        console_error!("outbox: {error}");
+                        log(&format!("outbox: {error}"));
                     }
                     Ok(JsValue::UNDEFINED)
                 })
@@ -244,9 +303,20 @@ impl Shard {
         }
     }
 
-    /// While the outbox has rows, an alarm is set, and is set anew when it should have rung long ago.
+    /// Has the copies of a key and its account put again.
+    fn refresh(&self, want: &Want) -> Result<(), SqlError> {
+        let mut courier = self.courier.borrow_mut();
+        for kv_key in [KvKey::grant(&want.digest), KvKey::account(want.account)] {
+            courier.refresh(&self.storage, &kv_key, now())?;
+        }
+        drop(courier);
+        self.ensure_alarm()
+    }
+
+    /// While there is something to put or to forget, an alarm is set, and is set anew when it should have rung long ago.
     fn ensure_alarm(&self) -> Result<(), SqlError> {
-        let Some(due) = outbox::next_due(&self.storage)? else { return Ok(()) };
+        let dues = [outbox::next_due(&self.storage)?, journal::next_due(&self.storage)?];
+        let Some(due) = dues.into_iter().flatten().min() else { return Ok(()) };
         let now = now();
         let lost = self.alarm_at.get().is_none_or(|at| at.saturating_add_millis(ALARM_LOST_MS) < now);
         // A row that is due now gets its first try from the event that wrote it; the alarm is for the second.
@@ -260,7 +330,7 @@ impl Shard {
         // The output gate waits for the write; the promise tells nothing more.
         spawn_local(async move {
             if JsFuture::from(setting).await.is_err() {
-                console_error!("the alarm could not be set");
+                log("the alarm could not be set");
             }
         });
         Ok(())
@@ -271,8 +341,4 @@ fn random<const N: usize>() -> Result<[u8; N], SqlError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| SqlError(format!("no randomness: {error}")))?;
     Ok(bytes)
-}
-
-fn failed(error: SqlError) -> worker::Error {
-    worker::Error::RustError(error.0)
 }

@@ -6,7 +6,6 @@
 
 use js_sys::{Array, Promise};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use worker::State;
 
 use crate::{
     authority::sql::{INTEGER_MAX, Row, Sql, SqlError, Value},
@@ -15,6 +14,18 @@ use crate::{
 
 #[wasm_bindgen]
 extern "C" {
+    /// `DurableObjectState`.
+    pub type State;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn id(this: &State) -> ObjectId;
+    #[wasm_bindgen(method, getter)]
+    fn storage(this: &State) -> JsStorage;
+
+    /// `DurableObjectId`.
+    pub type ObjectId;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn name(this: &ObjectId) -> Option<String>;
+
     /// `DurableObjectStorage`.
     #[derive(Clone, Debug)]
     type JsStorage;
@@ -49,7 +60,7 @@ pub(super) struct Storage {
 
 impl Storage {
     pub(super) fn of(state: &State) -> Self {
-        let storage: JsStorage = JsValue::from(state.storage().as_raw()).unchecked_into();
+        let storage = state.storage();
         let sql = storage.sql();
         Storage { storage, sql }
     }
@@ -63,6 +74,8 @@ impl Storage {
 
 impl Sql for Storage {
     fn run(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
+        #[cfg(feature = "trap")]
+        super::trap::before_statement()?;
         let bound = Array::new();
         for parameter in parameters {
             bound.push(&to_js(parameter)?);

@@ -35,6 +35,12 @@ const DEADLINE: Duration = Duration::from_millis(4_000);
 /// The header that says who, in the caller's own product, orders something.
 pub(super) const ACTOR: &str = "x-keygate-actor";
 
+/// The header by which a caller can repeat a command.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The header that tells a repeated call from a new one, between Worker and Authority.
+pub(super) const COMMAND_ID: &str = "x-keygate-command-id";
+
 /// The Authority did not answer, or not in words that are understood. Says what happened, for the log.
 #[derive(Debug)]
 pub(super) struct Unreachable(pub(super) String);
@@ -47,6 +53,13 @@ pub(super) struct Question<'a> {
     pub(super) target: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<&'a [u8]>,
+}
+
+impl Question<'_> {
+    /// A header of the question.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// What the Authority said.
@@ -75,17 +88,35 @@ pub(super) async fn copies(env: &Env, slot: &Slot, want: &Want) -> Result<Copies
     serde_json::from_str(&text).map_err(|error| Unreachable(error.to_string()))
 }
 
-/// Asks the Authority of a slot once.
+/// Asks the Authority of a slot, and once more when the object was only being moved or replaced. Nothing is done twice by
+/// that: questions change nothing, and a command has an id. An overloaded object is left alone.
 pub(super) async fn ask(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, Unreachable> {
-    let asking = begin(env, slot, question).map_err(thrown)?;
-    let answered =
-        within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| Unreachable("no answer in time".into()))?;
-    let response: Response = answered.map_err(thrown)?.unchecked_into();
+    match ask_once(env, slot, question).await {
+        Err(failure) if flag(&failure, "retryable") && !flag(&failure, "overloaded") => {
+            ask_once(env, slot, question).await.map_err(thrown)
+        }
+        outcome => outcome.map_err(thrown),
+    }
+}
+
+async fn ask_once(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, JsValue> {
+    let asking = begin(env, slot, question)?;
+    let answered = within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
+    let response: Response = answered?.unchecked_into();
+    #[cfg(feature = "trap")]
+    super::trap::lose_answer(question)?;
     Ok(Answer { status: response.status(), response })
 }
 
-/// What an object is asked, as it sees it: the copies of a key, or an admin request behind its prefix.
+/// A mark that the runtime puts on the exception of a Durable Object's stub (Durable Objects, error handling).
+fn flag(failure: &JsValue, name: &str) -> bool {
+    Reflect::get(failure, &name.into()).is_ok_and(|value| value.is_truthy())
+}
+
+/// What an object is asked, as it sees it.
 pub(super) enum Asked<'a> {
+    /// `GET /condition`.
+    Condition,
     /// `POST /copies`.
     Copies,
     /// Path and query behind `/admin/`.
@@ -97,6 +128,9 @@ pub(super) fn asked(url: &str) -> Option<Asked<'_>> {
     let (path, query) = path_and_query(url);
     if path == COPIES {
         return Some(Asked::Copies);
+    }
+    if path == CONDITION {
+        return Some(Asked::Condition);
     }
     path.strip_prefix(ADMIN).map(|path| Asked::Admin(path, query))
 }
@@ -110,6 +144,9 @@ pub(super) fn admin_target(path: &str, query: &str) -> String {
 pub(super) fn slot_of(object_name: &str) -> Option<u8> {
     object_name.strip_prefix("slot-")?.parse().ok()
 }
+
+/// How the shard is.
+pub(super) const CONDITION: &str = "/condition";
 
 const COPIES: &str = "/copies";
 const ADMIN: &str = "/admin/";
@@ -142,5 +179,5 @@ fn begin(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Promise, JsV
 
 fn thrown(error: JsValue) -> Unreachable {
     let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-    Unreachable(message.unwrap_or_else(|| format!("{error:?}")))
+    Unreachable(message.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}")))
 }

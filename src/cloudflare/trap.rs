@@ -3,14 +3,30 @@
 // The one place that may panic: that is what it is for.
 #![allow(clippy::panic)]
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    time::Duration,
+};
 
+use sha2::{Digest as _, Sha256};
+use wasm_bindgen::JsValue;
 use web_sys::Request;
 
-use crate::authority::command::Order;
+use crate::{
+    authority::{
+        command::Order,
+        sql::{Sql, SqlError},
+    },
+    http::Reply,
+};
+
+use super::stub::{ACTOR, COMMAND_ID, Question};
 
 thread_local! {
     static MID_COMMAND: Cell<bool> = const { Cell::new(false) };
+    static FAIL_AFTER: Cell<Option<u32>> = const { Cell::new(None) };
+    static LOST: RefCell<HashSet<String>> = RefCell::default();
 }
 
 const HEADER: &str = "x-keygate-trap";
@@ -23,7 +39,7 @@ pub(super) fn in_sync(request: &Request) {
 
 pub(super) async fn in_async(request: &Request) {
     if super::convert::header(request, HEADER).as_deref() == Some("async") {
-        worker::Delay::from(Duration::from_millis(5)).await;
+        super::time::pause(Duration::from_millis(5)).await;
         panic!("a trap on purpose, after an await");
     }
 }
@@ -37,7 +53,25 @@ pub(super) fn in_authority(order: &Order) {
     match order.actor.as_deref() {
         Some("authority") => panic!("a trap on purpose, in the Authority"),
         Some("authority-mid-command") => MID_COMMAND.set(true),
-        _ => {}
+        Some(place) => {
+            FAIL_AFTER.set(place.strip_prefix("authority-fail-").and_then(|statement| statement.parse().ok()));
+        }
+        None => {}
+    }
+}
+
+pub(super) fn command_ended() {
+    FAIL_AFTER.set(None);
+}
+
+/// Fails the statement that the order asked for.
+pub(super) fn before_statement() -> Result<(), SqlError> {
+    match FAIL_AFTER.get() {
+        Some(0) => Err(SqlError("failed on purpose".into())),
+        left => {
+            FAIL_AFTER.set(left.map(|left: u32| left.saturating_sub(1)));
+            Ok(())
+        }
     }
 }
 
@@ -45,4 +79,30 @@ pub(super) fn after_statement(statement: &str) {
     if MID_COMMAND.get() && statement.trim_start().starts_with("INSERT") {
         panic!("a trap on purpose, in the middle of a command");
     }
+}
+
+/// Takes the first answer to a command for lost, as if the object had been replaced behind it.
+pub(super) fn lose_answer(question: &Question<'_>) -> Result<(), JsValue> {
+    if question.header(ACTOR) != Some("authority-lose-answer") {
+        return Ok(());
+    }
+    let id = question.header(COMMAND_ID).unwrap_or_default().to_owned();
+    if !LOST.with_borrow_mut(|lost| lost.insert(id)) {
+        return Ok(());
+    }
+    let failure = js_sys::Error::new("lost on purpose");
+    js_sys::Reflect::set(&failure, &"retryable".into(), &JsValue::TRUE)?;
+    Err(failure.into())
+}
+
+/// Adds what tells two states of the database apart.
+pub(super) fn with_dump(reply: Reply, sql: &impl Sql) -> Result<Reply, SqlError> {
+    let mut hash = Sha256::new();
+    for table in ["meta", "accounts", "keys", "feed", "outbox", "audit", "commands"] {
+        hash.update(format!("{:?}", sql.run(&format!("SELECT * FROM {table}"), &[])?));
+    }
+    let dump = hex::encode(hash.finalize());
+    let body = reply.body.strip_suffix('}').unwrap_or_default();
+    let body = format!("{body},\"dump\":\"{dump}\"}}");
+    Ok(reply.with_body(body))
 }

@@ -59,12 +59,17 @@ impl<'k> Verification<'k> {
         &self.key
     }
 
-    /// Goes on with what KV has; nothing, when KV failed.
+    /// Goes on with what KV has; `None` when KV failed. A KV that answered with nothing to be believed needs the copies
+    /// anew.
     #[must_use]
-    pub fn mirror_read(&self, evidence: Evidence<'_>, now: UnixMillis) -> Step {
-        match self.judge(evidence, now) {
+    pub fn mirror_read(&self, evidence: Option<Evidence<'_>>, now: UnixMillis) -> Step {
+        match evidence.and_then(|evidence| self.judge(evidence, now)) {
             Some(decision) => Step::Done(Verdict::Decided(decision)),
-            None => Step::AskAuthority(Want { digest: self.key.digest, account: self.key.account }),
+            None => Step::AskAuthority(Want {
+                digest: self.key.digest,
+                account: self.key.account,
+                refresh: evidence.is_some(),
+            }),
         }
     }
 

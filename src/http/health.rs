@@ -1,6 +1,7 @@
 //! Whether this Worker runs, for load balancers and people. Says nothing that a stranger could use.
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{problem::Problem, reply::Reply};
 
@@ -10,5 +11,21 @@ pub fn health(method: &str) -> Reply {
     if method != "GET" && method != "HEAD" {
         return Problem::method_not_allowed("GET, HEAD").reply();
     }
-    Reply::json(200, &json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+    Reply::json(200, &HealthView { status: "ok", version: VERSION, slots: None })
+}
+
+/// The answer to an operator's `GET healthz?verbose`: the condition of each shard, as it tells it itself.
+#[must_use]
+pub fn verbose_health(status: &'static str, slots: Vec<Value>) -> Reply {
+    Reply::json(200, &HealthView { status, version: VERSION, slots: Some(slots) })
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Serialize)]
+struct HealthView {
+    status: &'static str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<Vec<Value>>,
 }

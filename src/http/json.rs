@@ -3,10 +3,10 @@
 //! Every complaint names the member and says what would be right. Members that nobody asks for are refused by name, and
 //! so is a member that stands twice: two readers could take different ones.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::problem::{Code, Problem};
 
@@ -17,7 +17,7 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The members of a request body, taken out one after the other.
 #[derive(Debug)]
 pub struct Members {
-    members: BTreeMap<String, Value>,
+    members: Map<String, Value>,
 }
 
 impl Members {
@@ -34,7 +34,7 @@ impl Members {
             ));
         }
         if body.is_empty() {
-            return Ok(Members { members: BTreeMap::new() });
+            return Ok(Members { members: Map::new() });
         }
         if !content_type.is_some_and(is_json) {
             return Err(Problem::new(
@@ -45,7 +45,7 @@ impl Members {
         let not_utf8 = |_| Problem::new(Code::InvalidRequest, "The body is not UTF-8, as JSON must be.");
         let text = std::str::from_utf8(body).map_err(not_utf8)?;
         match serde_json::from_str::<Strict>(text) {
-            Ok(Strict(Value::Object(members))) => Ok(Members { members: members.into_iter().collect() }),
+            Ok(Strict(Value::Object(members))) => Ok(Members { members }),
             Ok(_) => Err(Problem::new(Code::InvalidRequest, "The body must be a JSON object, {…}.")),
             Err(error) => {
                 Err(Problem::new(Code::InvalidRequest, format!("The body is not JSON as it should be: {error}.")))
@@ -93,7 +93,7 @@ impl Members {
     /// # Errors
     /// 400 naming a member that was not asked for, and those that can be used.
     pub fn finish(self, known: &[&str]) -> Result<(), Problem> {
-        match self.members.into_keys().next() {
+        match self.members.into_iter().next().map(|(name, _)| name) {
             None => Ok(()),
             Some(name) if known.is_empty() => {
                 Err(Problem::field(name.clone(), format!("The body has an unknown member {name:?}; it takes none.")))
@@ -166,7 +166,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = serde_json::Map::new();
+        let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format!("the member {name:?} stands twice")));

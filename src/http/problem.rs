@@ -36,10 +36,16 @@ pub enum Code {
     Conflict,
     /// 409: the account has as many keys as it may.
     LimitReached,
+    /// 412: the account or key has changed since it was read.
+    PreconditionFailed,
     /// 413: the body is too long.
     PayloadTooLarge,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
+    /// 422: another request has had this `Idempotency-Key`.
+    IdempotencyConflict,
+    /// 428: a change must say which version it is meant for.
+    PreconditionRequired,
     /// 503: nobody could say; try again.
     Indeterminate,
     /// 503: a secret or a setting is missing or malformed.
@@ -62,8 +68,11 @@ impl Code {
             Code::MethodNotAllowed => ("method_not_allowed", 405, "Method Not Allowed"),
             Code::Conflict => ("conflict", 409, "Conflict"),
             Code::LimitReached => ("limit_reached", 409, "Conflict"),
+            Code::PreconditionFailed => ("precondition_failed", 412, "Precondition Failed"),
             Code::PayloadTooLarge => ("payload_too_large", 413, "Content Too Large"),
             Code::UnsupportedMediaType => ("unsupported_media_type", 415, "Unsupported Media Type"),
+            Code::IdempotencyConflict => ("idempotency_conflict", 422, "Unprocessable Content"),
+            Code::PreconditionRequired => ("precondition_required", 428, "Precondition Required"),
             Code::Indeterminate => ("indeterminate", 503, "Service Unavailable"),
             Code::Misconfigured => ("misconfigured", 503, "Service Unavailable"),
             Code::UpstreamUnreachable => ("upstream_unreachable", 502, "Bad Gateway"),
@@ -93,6 +102,12 @@ impl Problem {
     #[must_use]
     pub fn field(field: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
         Problem { field: Some(field.into()), ..Problem::new(Code::InvalidRequest, detail) }
+    }
+
+    /// The same, about one member, parameter or header of the request.
+    #[must_use]
+    pub fn about(self, field: &'static str) -> Self {
+        Problem { field: Some(field.into()), ..self }
     }
 
     /// No bearer credential: a challenge without an error (RFC 6750 §3.1).
@@ -181,6 +196,16 @@ impl Problem {
                 ),
             ),
             Refusal::AccountInactive { detail } => Problem::new(Code::AccountInactive, detail),
+            Refusal::PreconditionFailed { version } => Problem::new(
+                Code::PreconditionFailed,
+                format!("It has changed since you read it; its ETag is now \"{version}\". Read it again first."),
+            )
+            .about("If-Match"),
+            Refusal::IdempotencyConflict => Problem::new(
+                Code::IdempotencyConflict,
+                "Another request was made with this Idempotency-Key within the last 24 hours. Use a new one.",
+            )
+            .about("Idempotency-Key"),
         }
     }
 

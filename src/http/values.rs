@@ -90,16 +90,20 @@ pub fn scopes(value: Value) -> Result<ScopeSet, String> {
 /// # Errors
 /// What would be right.
 pub fn features(value: Value) -> Result<Vec<String>, String> {
-    let mut features = texts(value)?;
-    let fits = features.len() <= FEATURES_MAX && features.iter().all(|feature| is_feature(feature));
-    if !fits {
+    let given = texts(value)?;
+    if given.len() > FEATURES_MAX || !given.iter().all(|feature| is_feature(feature)) {
         return Err(format!(
             "a list of at most {FEATURES_MAX} names, each a lower-case letter and then up to 63 lower-case letters, \
              digits, \"-\" or \"_\""
         ));
     }
-    features.sort_unstable();
-    features.dedup();
+    // In order and each once: the same set is the same list.
+    let mut features: Vec<String> = Vec::with_capacity(given.len());
+    for feature in given {
+        if let Err(place) = features.binary_search(&feature) {
+            features.insert(place, feature);
+        }
+    }
     Ok(features)
 }
 

@@ -4,7 +4,7 @@ use keygate::{
     authority::{
         command::{AccountChange, Command, Edit, KeyChange},
         copy::{AccountCopy, CopyFault, GrantCopy, SigningKeys},
-        outbox::{self, Courier, KvKey, PUT_INTERVAL_MS, PUTS_PER_ROUND, Put},
+        outbox::{self, Courier, KvKey, PUT_INTERVAL_MS, PUTS_PER_ROUND, Put, REFRESH_INTERVAL_MS},
         query::{self, Want},
     },
     credential::{AccountRef, NumberedSecret},
@@ -133,7 +133,7 @@ fn a_copy_counts_only_in_its_own_place_unedited_and_under_a_known_key() {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     let (other, _) = shard.issue(account.id, new_key());
-    let want = Want { digest: key.digest, account: account.id };
+    let want = Want { digest: key.digest, account: account.id, refresh: false };
     let copy = query::copies(&shard.sql, &shard.signing, &want).unwrap().grant.unwrap();
     let verify = |digest, text: &str| GrantCopy::verify(&shard.signing, digest, text).map(|copy| copy.grant);
     assert_eq!(verify(&key.digest, &copy), Ok(key.grant()));
@@ -159,7 +159,7 @@ fn a_signed_copy_with_a_member_that_is_not_known_is_not_believable() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
-    let want = Want { digest: key.digest, account: account.id };
+    let want = Want { digest: key.digest, account: account.id, refresh: false };
     let copy = query::copies(&shard.sql, &shard.signing, &want).unwrap().grant.unwrap();
     let json = copy.splitn(4, '.').nth(3).unwrap().replace("\"as_of\"", "\"new\":1,\"as_of\"");
     let secret = NumberedSecret::parse(&format!("2:{}", "22".repeat(32))).unwrap();
@@ -190,7 +190,8 @@ fn the_authority_has_no_copy_of_what_it_does_not_have() {
     let shard = Shard::new();
     let (a, b) = (shard.account(new_account("A")), shard.account(new_account("B")));
     let (key, _) = shard.issue(a.id, new_key());
-    let copies = |digest, account| query::copies(&shard.sql, &shard.signing, &Want { digest, account }).unwrap();
+    let copies =
+        |digest, account| query::copies(&shard.sql, &shard.signing, &Want { digest, account, refresh: false }).unwrap();
     assert!(copies(key.digest, a.id).grant.is_some());
     assert!(copies(key.digest, b.id).grant.is_none(), "another account's key");
     let nobody = AccountRef { slot: SLOT, number: 1 };
@@ -209,4 +210,35 @@ fn the_longest_name_fits_into_the_metadata_of_kv() {
     for put in drain(&shard, &mut courier) {
         assert!(put.metadata.to_string().len() <= 1_024, "{}", put.metadata.to_string().len());
     }
+}
+
+#[test]
+fn a_copy_that_kv_lost_is_put_anew_but_not_more_often_than_a_minute() {
+    let shard = Shard::new();
+    let mut courier = Courier::default();
+    let account = shard.account(new_account("Acme"));
+    let kv_key = KvKey::account(account.id);
+    drain(&shard, &mut courier);
+    let mut refreshed = || {
+        courier.refresh(&shard.sql, &kv_key, shard.now()).unwrap();
+        drain(&shard, &mut courier).len()
+    };
+    assert_eq!(refreshed(), 0, "KV has just been given it");
+    shard.advance(REFRESH_INTERVAL_MS);
+    assert_eq!(refreshed(), 1);
+    assert_eq!(refreshed(), 0);
+}
+
+#[test]
+fn a_refresh_stands_behind_changes_and_never_in_place_of_one() {
+    let shard = Shard::new();
+    let mut courier = Courier::default();
+    let lost = KvKey::account(shard.account(new_account("Lost")).id);
+    drain(&shard, &mut courier);
+    shard.advance(REFRESH_INTERVAL_MS);
+    courier.refresh(&shard.sql, &lost, shard.now()).unwrap();
+    assert_eq!(shard.condition().unmirrored, 0, "a refresh is no change that waits");
+    let changed = KvKey::account(shard.account(new_account("Changed")).id);
+    let order: Vec<KvKey> = due(&shard, &mut courier).into_iter().map(|put| put.kv_key).collect();
+    assert_eq!(order, [changed, lost]);
 }

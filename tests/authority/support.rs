@@ -5,15 +5,16 @@ use std::cell::{Cell, RefCell};
 use keygate::{
     authority::{
         command::{
-            self, Answer, Circumstances, Command, Committed, Failure, NewAccount, NewKey, Nonce, Order, Refusal,
+            self, Answer, Circumstances, Command, Committed, Failure, NewAccount, NewKey, Order, Precondition, Refusal,
         },
         copy::SigningKeys,
-        query::{self, Found, Query},
+        journal::{CommandId, StoredAnswer},
+        query::{self, Condition, Found, Query},
         record::{AccountRecord, KeyRecord},
         schema,
         sql::{INTEGER_MAX, PARAMETERS_MAX, Row, Sql, SqlError, Value},
     },
-    credential::{AccountRef, Brand, Environment, KeyText, NumberedSecret, Pepper},
+    credential::{AccountRef, Brand, Environment, KeyText, NumberedSecret, Pepper, Peppers},
     policy::{Access, ApiAccess, ScopeSet, UnixMillis},
 };
 use rusqlite::{Connection, limits::Limit, types::ValueRef};
@@ -121,10 +122,21 @@ impl Sql for Sqlite {
     }
 }
 
+/// What a command brought: its answer, if it was carried out now, and what the caller gets.
+#[derive(Debug)]
+pub struct Executed {
+    pub answer: Option<Answer>,
+    pub committed: Committed,
+}
+
+pub fn pepper(id: u8) -> Pepper {
+    Pepper::parse(&format!("{id}:{}", format!("{id}{id}").repeat(32))).unwrap()
+}
+
 /// One shard with its own clock and its own randomness.
 pub struct Shard {
     pub sql: Sqlite,
-    pub pepper: Pepper,
+    pub peppers: Peppers,
     pub signing: SigningKeys,
     pub now: Cell<u64>,
     nonces: Cell<u64>,
@@ -138,7 +150,7 @@ impl Shard {
         schema::migrate(&sql, EPOCH).unwrap();
         Shard {
             sql,
-            pepper: Pepper::parse(&format!("1:{}", "11".repeat(32))).unwrap(),
+            peppers: Peppers::new(pepper(1), None).unwrap(),
             signing: signing(),
             now: Cell::new(1_800_000_000_000),
             nonces: Cell::new(0),
@@ -153,15 +165,28 @@ impl Shard {
         self.now.set(self.now.get() + millis);
     }
 
-    /// Carries out a command, each with a nonce of its own.
-    pub fn execute(&self, command: Command) -> Result<Committed, Failure> {
+    /// Carries out a command, each with a nonce and an id of its own.
+    pub fn execute(&self, command: Command) -> Result<Executed, Failure> {
+        self.order(self.order_of(command))
+    }
+
+    /// An order with an id that no other has.
+    pub fn order_of(&self, command: Command) -> Order {
+        let id = CommandId::new(&format!("command {}", self.nonces.get()), true, &[format!("{command:?}").as_bytes()]);
+        Order { command, id, credential: "root", actor: Some("u-1".into()), precondition: Precondition::Any }
+    }
+
+    pub fn order(&self, order: Order) -> Result<Executed, Failure> {
         self.nonces.set(self.nonces.get() + 1);
         let mut nonce = [7; 32];
         nonce[..8].copy_from_slice(&self.nonces.get().to_be_bytes());
-        let order = Order { command, actor: Some("u-1".into()) };
-        let circumstances =
-            Circumstances { slot: SLOT, pepper: &self.pepper, now: self.now(), nonce: Nonce::new(nonce).unwrap() };
-        command::execute(&self.sql, &order, &circumstances)
+        let circumstances = Circumstances { slot: SLOT, peppers: &self.peppers, now: self.now(), nonce };
+        let mut seen = None;
+        let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
+            seen = Some(answer.clone());
+            StoredAnswer { status: 200, version: 1, body: format!("answer to {}", self.nonces.get()) }
+        })?;
+        Ok(Executed { answer: seen, committed })
     }
 
     pub fn refused(&self, command: Command) -> Refusal {
@@ -172,21 +197,21 @@ impl Shard {
     }
 
     pub fn account(&self, new: NewAccount) -> AccountRecord {
-        match self.execute(Command::CreateAccount(new)).unwrap().answer {
+        match self.execute(Command::CreateAccount(new)).unwrap().answer.unwrap() {
             Answer::Account(record) => record,
             other => panic!("no account: {other:?}"),
         }
     }
 
     pub fn issue(&self, account: AccountRef, key: NewKey) -> (KeyRecord, KeyText) {
-        match self.execute(Command::IssueKey { account, key }).unwrap().answer {
-            Answer::Issued { record, text } => (record, text),
+        match self.execute(Command::IssueKey { account, key }).unwrap().answer.unwrap() {
+            Answer::Issued { record, text, .. } => (record, text),
             other => panic!("no key: {other:?}"),
         }
     }
 
     pub fn key(&self, command: Command) -> KeyRecord {
-        match self.execute(command).unwrap().answer {
+        match self.execute(command).unwrap().answer.unwrap() {
             Answer::Key(record) => record,
             other => panic!("no key: {other:?}"),
         }
@@ -194,6 +219,13 @@ impl Shard {
 
     pub fn ask(&self, query: Query) -> Option<Found> {
         query::answer(&self.sql, SLOT, &query, self.now()).unwrap()
+    }
+
+    pub fn condition(&self) -> Condition {
+        match self.ask(Query::Condition) {
+            Some(Found::Condition(condition)) => condition,
+            other => panic!("no condition: {other:?}"),
+        }
     }
 
     /// The numbers of one row, such as the counters of `meta`.

@@ -1,9 +1,13 @@
 //! The admin API: which request asks what of the Authority, and how its answers look.
 
 mod place;
+mod precondition;
 mod render;
 mod request;
 
-pub use place::{Place, ShardPage, query_for_slot, wrong_cursor};
-pub use render::{answered, found};
+pub use place::{
+    Place, ShardPage, external_id_in, query_for_external_id, query_for_slot, spread, wrong_cursor,
+};
+pub use precondition::{IDEMPOTENCY_KEY_MAX, IDEMPOTENCY_KEY_MIN};
+pub use render::{complete, found, stored};
 pub use request::{AdminRequest, Facts, parse};

@@ -1,6 +1,7 @@
 //! Which shard an admin request belongs to, and how lists go on from one shard to the next.
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::credential::AccountRef;
 
@@ -71,6 +72,26 @@ pub fn query_for_slot(query: &str, slot: u8) -> String {
     let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
     let cursor = Cursor { slot, before: None }.text();
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).append_pair("cursor", &cursor).finish()
+}
+
+/// The query that looks for the account with this external id.
+#[must_use]
+pub fn query_for_external_id(external_id: &str) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair("external_id", external_id).finish()
+}
+
+/// The external id that a body sets, if it is a body at all; whether it is right is the shard's to say.
+#[must_use]
+pub fn external_id_in(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    body.get("external_id")?.as_str().map(str::to_owned)
+}
+
+/// A number that is the same for the same text, to choose a slot by.
+#[must_use]
+pub fn spread(text: &str) -> u8 {
+    let [first, ..]: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    first
 }
 
 /// One shard's page of accounts, before the caller sees it.

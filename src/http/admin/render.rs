@@ -1,34 +1,65 @@
 //! From the Authority's answers to what administrators see. Members may be added here, none renamed.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     authority::{
         ListedStatus,
+        audit::{AuditEntry, AuditHead},
         command::{Answer, Command},
+        journal::StoredAnswer,
         query::Found,
         record::{AccountRecord, KeyRecord},
     },
-    credential::{AccountRef, KeyId},
+    credential::{AccountRef, KeyId, KeyText},
     policy::{ApiAccess, ScopeSet, UnixMillis},
 };
 
 use super::{super::reply::Reply, place::Cursor};
 
-/// The answer to a command that was carried out. `mirrored` says whether KV has the change already.
+/// The answer to a command, as it is kept for a repetition: with placeholders for what is not known yet, or must not be
+/// stored. Nothing that a caller chooses can contain them, for no control character is accepted anywhere.
 #[must_use]
-pub fn answered(command: &Command, answer: &Answer, mirrored: bool, now: UnixMillis) -> Reply {
-    let mirrored = Some(mirrored);
-    match answer {
+pub fn stored(command: &Command, answer: &Answer, now: UnixMillis) -> StoredAnswer {
+    let mirrored = Some(MIRRORED);
+    let (status, version, body) = match answer {
         Answer::Account(record) => {
             let created = matches!(command, Command::CreateAccount(_));
-            Reply::json(if created { 201 } else { 200 }, &AccountView { mirrored, ..AccountView::of(record) })
+            let view = AccountView { mirrored, ..AccountView::of(record) };
+            (if created { 201 } else { 200 }, record.version, Reply::json(200, &view))
         }
-        Answer::Key(record) => Reply::json(200, &KeyView { mirrored, ..KeyView::of(record, now) }),
-        Answer::Issued { record, text } => {
-            Reply::json(201, &KeyView { key: Some(text.expose()), mirrored, ..KeyView::of(record, now) })
+        Answer::Key(record) => {
+            (200, record.version, Reply::json(200, &KeyView { mirrored, ..KeyView::of(record, now) }))
         }
+        Answer::Issued { record, .. } => {
+            let view = KeyView { key: Some(KEY), mirrored, ..KeyView::of(record, now) };
+            (201, record.version, Reply::json(201, &view))
+        }
+    };
+    StoredAnswer { status, version, body: body.body.into_owned() }
+}
+
+/// The answer to a command. `mirrored` says whether KV has the change already.
+#[must_use]
+pub fn complete(answer: &StoredAnswer, text: Option<&KeyText>, mirrored: bool) -> Reply {
+    let mut body = answer.body.replacen(MIRRORED_JSON, if mirrored { "true" } else { "false" }, 1);
+    if let Some(text) = text {
+        // A key's text is ASCII without anything that JSON would escape.
+        body = body.replacen(KEY_JSON, &format!("\"{}\"", text.expose()), 1);
     }
+    with_version(Reply::json(answer.status, &()), answer.version).with_body(body)
+}
+
+/// In place of a new key's text.
+const KEY: &str = "\u{1}";
+const KEY_JSON: &str = "\"\\u0001\"";
+
+/// In place of whether KV has the change.
+const MIRRORED: &str = "\u{2}";
+const MIRRORED_JSON: &str = "\"\\u0002\"";
+
+fn with_version(reply: Reply, version: u64) -> Reply {
+    reply.with("etag", format!("\"{version}\""))
 }
 
 /// The answer to a question put to the shard of `slot`.
@@ -36,8 +67,8 @@ pub fn answered(command: &Command, answer: &Answer, mirrored: bool, now: UnixMil
 pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
     let next_cursor = |next: Option<u64>| next.map(|before| Cursor { slot, before: Some(before) }.text());
     match found {
-        Found::Account(record) => Reply::json(200, &AccountView::of(record)),
-        Found::Key(record) => Reply::json(200, &KeyView::of(record, now)),
+        Found::Account(record) => with_version(Reply::json(200, &AccountView::of(record)), record.version),
+        Found::Key(record) => with_version(Reply::json(200, &KeyView::of(record, now)), record.version),
         Found::Accounts(records, next) => {
             let data = records.iter().map(AccountView::of).collect();
             Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
@@ -46,7 +77,43 @@ pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
             let data = records.iter().map(|record| KeyView::of(record, now)).collect();
             Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
         }
+        Found::Audit(entries, next) => audit(entries, next_cursor(*next).as_deref()),
+        Found::Condition(condition) => Reply::json(
+            200,
+            &ConditionView {
+                slot,
+                accounts: condition.accounts,
+                unmirrored: condition.unmirrored,
+                oldest_unmirrored_at: condition.oldest_unmirrored_at.map(UnixMillis::to_rfc3339),
+                keys_by_pepper: &condition.keys_by_pepper,
+            },
+        ),
     }
+}
+
+/// Audit entries go out as the very text that was hashed, with the hash as their last member.
+fn audit(entries: &[AuditEntry], next_cursor: Option<&str>) -> Reply {
+    let entries = entries.iter().map(|entry| {
+        let members = entry.text.strip_suffix('}').unwrap_or(&entry.text);
+        format!("{members},\"hash\":\"{}\"}}", entry.hash)
+    });
+    let data = entries.collect::<Vec<_>>().join(",");
+    let next_cursor = next_cursor.map_or_else(|| "null".into(), |cursor| format!("\"{cursor}\""));
+    Reply::json(200, &()).with_body(format!("{{\"data\":[{data}],\"next_cursor\":{next_cursor}}}"))
+}
+
+#[derive(Serialize)]
+struct ConditionView<'a> {
+    slot: u8,
+    accounts: u64,
+    unmirrored: u64,
+    oldest_unmirrored_at: Option<String>,
+    #[serde(serialize_with = "as_object")]
+    keys_by_pepper: &'a [(u8, u64)],
+}
+
+fn as_object<S: Serializer>(pairs: &&[(u8, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }
 
 #[derive(Serialize)]
@@ -68,9 +135,10 @@ struct AccountView<'a> {
     default_scopes: &'a ScopeSet,
     created_at: String,
     created_by: Option<&'a str>,
+    audit_head: &'a AuditHead,
     /// In answers to commands only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mirrored: Option<bool>,
+    mirrored: Option<&'static str>,
 }
 
 impl<'a> AccountView<'a> {
@@ -87,6 +155,7 @@ impl<'a> AccountView<'a> {
             default_scopes: &record.default_scopes,
             created_at: record.created_at.to_rfc3339(),
             created_by: record.created_by.as_deref(),
+            audit_head: &record.audit_head,
             mirrored: None,
         }
     }
@@ -112,7 +181,7 @@ struct KeyView<'a> {
     revoked_at: Option<String>,
     /// In answers to commands only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mirrored: Option<bool>,
+    mirrored: Option<&'static str>,
 }
 
 impl<'a> KeyView<'a> {

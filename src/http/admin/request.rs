@@ -5,16 +5,18 @@ use serde_json::Value;
 use crate::{
     authority::{
         KeyFilter, ListedStatus,
-        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Order},
+        audit::{ACTIONS, AuditFilter},
+        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Order, Precondition},
         query::{Page, Query},
     },
-    credential::{AccountRef, Brand, KeyId, Peppers, PresentedKey},
+    credential::{AccountRef, Brand, KeyId, NumberedSecret, Peppers, PresentedKey},
     policy::{Access, ApiAccess, ScopeSet, UnixMillis},
 };
 
 use super::{
     super::{json::Members, parameters::Parameters, problem::Problem, values},
     place::{Cursor, wrong_cursor},
+    precondition::{command_id, if_match},
 };
 
 /// What an admin request consists of.
@@ -30,6 +32,12 @@ pub struct Facts<'a> {
     pub content_type: Option<&'a str>,
     /// `X-Keygate-Actor`.
     pub actor: Option<&'a str>,
+    /// `Idempotency-Key`.
+    pub idempotency_key: Option<&'a str>,
+    /// What the Worker tells a repeated call by when the caller gives no `Idempotency-Key`.
+    pub command_id: &'a str,
+    /// `If-Match`.
+    pub if_match: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
     /// The time of the request.
@@ -61,8 +69,10 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
             let account = AccountRef::parse(id).filter(|id| id.slot == facts.slot).ok_or_else(Problem::not_found)?;
             match (method, rest) {
                 ("GET", []) => ask(facts, Query::Account(account)),
-                ("PATCH", []) => command(facts, |members| account_change(members, account)),
+                ("PATCH", []) => change(facts, |members| account_change(members, account)),
                 (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
+                ("GET", ["audit"]) => audit(facts, account),
+                (_, ["audit"]) => Err(Problem::method_not_allowed("GET")),
                 ("POST", ["keys"]) => command(facts, |members| new_key(members, account, facts.now)),
                 ("GET", ["keys"]) => keys(facts, account),
                 (_, ["keys"]) => Err(Problem::method_not_allowed("GET, POST")),
@@ -72,7 +82,7 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
                     let key = KeyId::parse(id).ok_or_else(Problem::not_found)?;
                     match (method, rest) {
                         ("GET", []) => ask(facts, Query::Key(account, key)),
-                        ("PATCH", []) => command(facts, |members| key_change(members, account, key)),
+                        ("PATCH", []) => change(facts, |members| key_change(members, account, key)),
                         (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
                         ("POST", ["revoke"]) => command(facts, |members| {
                             members.finish(&[])?;
@@ -95,10 +105,27 @@ fn ask(facts: &Facts<'_>, query: Query) -> Result<AdminRequest, Problem> {
 }
 
 fn command(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
+    order(facts, Precondition::Any, read)
+}
+
+/// A command on what is there already, which says which version it is meant for.
+fn change(
+    facts: &Facts<'_>,
+    read: impl FnOnce(Members) -> Result<Command, Problem>,
+) -> Result<AdminRequest, Problem> {
+    order(facts, if_match(facts.if_match)?, read)
+}
+
+fn order(
+    facts: &Facts<'_>,
+    precondition: Precondition,
+    read: impl FnOnce(Members) -> Result<Command, Problem>,
+) -> Result<AdminRequest, Problem> {
     Parameters::parse(facts.query).finish(&[])?;
     let actor = facts.actor.map(actor).transpose()?;
+    let id = command_id(facts)?;
     let command = read(Members::read(facts.content_type, facts.body)?)?;
-    Ok(AdminRequest::Do(Order { command, actor }))
+    Ok(AdminRequest::Do(Order { command, id, credential: "root", actor, precondition }))
 }
 
 fn actor(text: &str) -> Result<String, Problem> {
@@ -202,8 +229,23 @@ fn lookup(facts: &Facts<'_>, account: AccountRef, peppers: &Peppers) -> Result<A
 fn accounts(facts: &Facts<'_>) -> Result<AdminRequest, Problem> {
     let mut parameters = Parameters::parse(facts.query);
     let page = page(facts, &mut parameters)?;
-    parameters.finish(&["limit", "cursor"])?;
-    Ok(AdminRequest::Ask(Query::Accounts(page)))
+    let external_id = parameters.once("external_id")?;
+    parameters.finish(&["limit", "cursor", "external_id"])?;
+    Ok(AdminRequest::Ask(Query::Accounts(external_id, page)))
+}
+
+fn audit(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem> {
+    let mut parameters = Parameters::parse(facts.query);
+    let page = page(facts, &mut parameters)?;
+    let filter = AuditFilter {
+        action: choice(&mut parameters, "action", "an action, such as key.revoke", |text| {
+            ACTIONS.contains(&text).then(|| text.to_owned())
+        })?,
+        actor: parameters.once("actor")?,
+        subject: parameters.once("subject")?,
+    };
+    parameters.finish(&["limit", "cursor", "action", "actor", "subject"])?;
+    Ok(AdminRequest::Ask(Query::Audit(account, filter, page)))
 }
 
 fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem> {
@@ -217,8 +259,11 @@ fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem>
             "\"active\", \"disabled\", \"expired\" or \"revoked\"",
             ListedStatus::parse,
         )?,
+        pepper: choice(&mut parameters, "pepper", "the id of a pepper, 0 to 15", |text| {
+            text.parse().ok().filter(|id| *id <= NumberedSecret::MAX_ID)
+        })?,
     };
-    parameters.finish(&["limit", "cursor", "environment", "status"])?;
+    parameters.finish(&["limit", "cursor", "environment", "status", "pepper"])?;
     Ok(AdminRequest::Ask(Query::Keys(account, filter, page)))
 }
 

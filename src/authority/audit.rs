@@ -1,0 +1,176 @@
+//! The audit: what was changed, by whom, in a chain per account.
+//!
+//! Each change appends one entry, in its own transaction; there is no change without one. An entry's hash covers its
+//! text and the hash before it, and the account's own row holds the newest, the head. Who has written down a head can
+//! later show that nothing up to it was edited, dropped or put in another order, whoever holds the database.
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{credential::AccountRef, policy::UnixMillis};
+
+use super::{
+    query::Page,
+    sql::{Columns, Sql, SqlError, only, to_json},
+};
+
+/// The hash before the first entry.
+pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Everything that is done to accounts and keys, as the audit names it.
+pub const ACTIONS: [&str; 5] = ["account.create", "account.change", "key.issue", "key.change", "key.revoke"];
+
+/// Who ordered a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By<'a> {
+    /// The credential, by its public name; never its text.
+    pub(super) credential: &'a str,
+    /// Who, in the caller's own product.
+    pub(super) actor: Option<&'a str>,
+    /// When.
+    pub(super) now: UnixMillis,
+}
+
+/// One change.
+pub(super) struct Change {
+    pub(super) account: AccountRef,
+    pub(super) sequence: u64,
+    pub(super) action: &'static str,
+    /// The id of the account or key.
+    pub(super) subject: String,
+    /// The members that changed, as they were; none for something new.
+    pub(super) before: Option<Map<String, Json>>,
+    /// The members that changed, as they are.
+    pub(super) after: Map<String, Json>,
+}
+
+/// The newest entry of an account's chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditHead {
+    /// How many entries there are.
+    pub number: u64,
+    /// The hash of the newest, 64 hex digits.
+    pub hash: String,
+}
+
+/// Which entries a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Only this action, such as `key.revoke`.
+    pub action: Option<String>,
+    /// Only what this actor ordered.
+    pub actor: Option<String>,
+    /// Only this account or key.
+    pub subject: Option<String>,
+}
+
+/// One entry as it is given out: its text is what was hashed, so nobody has to guess how it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its place in the chain, from 1.
+    pub number: u64,
+    /// The JSON object that the hash covers, compact.
+    pub text: String,
+    /// SHA-256 of `text`, 64 hex digits.
+    pub hash: String,
+}
+
+/// Appends an entry to the account's chain and moves its head.
+pub(super) fn append(sql: &impl Sql, by: By<'_>, change: Change) -> Result<AuditHead, SqlError> {
+    let mut head = only(sql.run(
+        "UPDATE accounts SET audit_number = audit_number + 1 WHERE number = ?1 RETURNING audit_number, audit_hash",
+        &[change.account.number.into()],
+    )?)?;
+    let (number, previous) = (head.number()?, head.text()?);
+    let text = to_json(&Text {
+        account: change.account,
+        number,
+        at: by.now.to_rfc3339(),
+        sequence: change.sequence,
+        credential: by.credential,
+        actor: by.actor,
+        action: change.action,
+        subject: &change.subject,
+        before: change.before.as_ref(),
+        after: &change.after,
+        previous: &previous,
+    })?;
+    let hash = hex::encode(Sha256::digest(text.as_bytes()));
+    sql.run(
+        "INSERT INTO audit (account, number, action, actor, subject, text, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        &[
+            change.account.number.into(),
+            number.into(),
+            change.action.into(),
+            by.actor.map(str::to_owned).into(),
+            change.subject.into(),
+            text.into(),
+            hash.as_str().into(),
+        ],
+    )?;
+    let parameters = [change.account.number.into(), hash.as_str().into()];
+    sql.run("UPDATE accounts SET audit_hash = ?2 WHERE number = ?1", &parameters)?;
+    Ok(AuditHead { number, hash })
+}
+
+/// Reads up to one entry more than `page` asks for, newest first.
+pub(super) fn list(
+    sql: &impl Sql,
+    account: AccountRef,
+    filter: &AuditFilter,
+    page: Page,
+) -> Result<Vec<AuditEntry>, SqlError> {
+    let rows = sql.run(
+        "SELECT number, text, hash FROM audit
+         WHERE account = ?1 AND number < ?2 AND (?4 IS NULL OR action = ?4) AND (?5 IS NULL OR actor = ?5)
+            AND (?6 IS NULL OR subject = ?6)
+         ORDER BY number DESC LIMIT ?3",
+        &[
+            account.number.into(),
+            page.start().into(),
+            page.limit.saturating_add(1).into(),
+            filter.action.clone().into(),
+            filter.actor.clone().into(),
+            filter.subject.clone().into(),
+        ],
+    )?;
+    rows.into_iter()
+        .map(|row| {
+            let mut row = Columns::of(row);
+            Ok(AuditEntry { number: row.number()?, text: row.text()?, hash: row.text()? })
+        })
+        .collect()
+}
+
+/// Of two descriptions, the members in which they differ.
+pub(super) fn difference(
+    before: Map<String, Json>,
+    after: Map<String, Json>,
+) -> (Map<String, Json>, Map<String, Json>) {
+    // Both describe the same kind of thing, and so have the same members.
+    let (mut was, mut is) = (Map::new(), Map::new());
+    for ((name, before), (_, after)) in before.into_iter().zip(after) {
+        if before != after {
+            was.insert(name.clone(), before);
+            is.insert(name, after);
+        }
+    }
+    (was, is)
+}
+
+/// What is hashed. The order of the members is part of the format.
+#[derive(Serialize)]
+struct Text<'a> {
+    account: AccountRef,
+    number: u64,
+    at: String,
+    sequence: u64,
+    credential: &'a str,
+    actor: Option<&'a str>,
+    action: &'a str,
+    subject: &'a str,
+    before: Option<&'a Map<String, Json>>,
+    after: &'a Map<String, Json>,
+    previous: &'a str,
+}

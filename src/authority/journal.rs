@@ -1,0 +1,198 @@
+//! Commands that were carried out, so that a repeated one is not carried out again.
+//!
+//! A command has an id: the caller's `Idempotency-Key`, or a random one that the Worker makes, which lets it repeat a
+//! call whose answer was lost. The row counts in the command's own transaction. It holds hashes of the id and of the
+//! request, the answer without its secret, and the nonce from which, together with the id itself, a key's secret
+//! derives: the caller can have the same answer again for a day, and a copy of the database alone yields no key.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    credential::{AccountRef, Brand, Environment},
+    policy::UnixMillis,
+};
+
+use super::sql::{Columns, Sql, SqlError, at_most_one, from_json, to_json};
+
+/// How long a command can be repeated. Then its row goes, and with it the nonce.
+pub const REPEATABLE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Rows that one command removes at most, on top of its own work.
+const REMOVED_PER_COMMAND: u32 = 8;
+
+/// What makes two requests the same command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandId {
+    /// The `Idempotency-Key`, or what stands for it. Secret: nothing stores it.
+    text: String,
+    /// The caller chose it, and may come back to it.
+    chosen: bool,
+    /// SHA-256 of method, path, query and body, hex.
+    fingerprint: String,
+}
+
+impl CommandId {
+    /// The id of a request.
+    #[must_use]
+    pub fn new(text: &str, chosen: bool, request: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in request {
+            // The length before each part: no two different requests are the same bytes.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        CommandId { text: text.to_owned(), chosen, fingerprint: hex::encode(hash.finalize()) }
+    }
+
+    /// The bytes that a secret derives from besides the nonce.
+    pub(super) fn secret_part(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    /// The stored form: ids of different credentials never meet.
+    fn stored(&self, credential: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(credential.as_bytes());
+        hash.update(b"\n");
+        hash.update(self.text.as_bytes());
+        hex::encode(hash.finalize())
+    }
+}
+
+/// An answer as it will be given, but for its secret and for whether KV has the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The version behind the `ETag`.
+    pub version: u64,
+    /// The body with placeholders.
+    pub body: String,
+}
+
+/// How a key was minted, to mint it again for whoever has the command id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mint {
+    /// The id of the pepper.
+    pub pepper: u8,
+    /// The brand that the account had then.
+    pub brand: Brand,
+    /// `Live` or `Test`.
+    pub environment: Environment,
+    /// Whose key.
+    pub account: AccountRef,
+}
+
+/// A command that was carried out before.
+pub(super) struct Kept {
+    pub(super) same_request: bool,
+    pub(super) answer: StoredAnswer,
+    /// The nonce and how the key was minted, where one was.
+    pub(super) mint: Option<([u8; 32], Mint)>,
+    pub(super) mirrored: bool,
+}
+
+/// Finds the command with this id, if it was carried out within the last day.
+pub(super) fn find(
+    sql: &impl Sql,
+    credential: &str,
+    id: &CommandId,
+    now: UnixMillis,
+) -> Result<Option<Kept>, SqlError> {
+    let rows = sql.run(
+        "SELECT fingerprint, status, version, body, nonce, mint, mirrored FROM commands WHERE id = ?1 AND at > ?2",
+        &[id.stored(credential).into(), expired(now).into()],
+    )?;
+    at_most_one(rows)?.map(|row| read(row, id)).transpose()
+}
+
+/// Keeps a command that is being carried out. The nonce is kept only where a secret depends on it.
+pub(super) fn keep(
+    sql: &impl Sql,
+    credential: &str,
+    id: &CommandId,
+    answer: &StoredAnswer,
+    mint: Option<(&[u8; 32], &Mint)>,
+    now: UnixMillis,
+) -> Result<(), SqlError> {
+    let nonce = mint.map(|(nonce, _)| hex::encode(nonce));
+    let mint = mint.map(|(_, mint)| to_json(mint)).transpose()?;
+    // A row of the same id can only be older than a day here.
+    sql.run(
+        "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, mirrored, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)
+         ON CONFLICT (id) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status,
+            version = excluded.version, body = excluded.body, nonce = excluded.nonce, mint = excluded.mint,
+            mirrored = 0, at = excluded.at",
+        &[
+            id.stored(credential).into(),
+            id.fingerprint.as_str().into(),
+            u32::from(answer.status).into(),
+            answer.version.into(),
+            answer.body.as_str().into(),
+            nonce.into(),
+            mint.into(),
+            now.as_millis().into(),
+        ],
+    )?;
+    forget(sql, now, REMOVED_PER_COMMAND)
+}
+
+/// Notes that KV had the change by the time of the answer, so that the answer can be given again as it was. Only ids
+/// that a caller chose are worth the write.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn note_mirrored(sql: &impl Sql, credential: &str, id: &CommandId) -> Result<(), SqlError> {
+    if id.chosen {
+        sql.run("UPDATE commands SET mirrored = 1 WHERE id = ?1", &[id.stored(credential).into()])?;
+    }
+    Ok(())
+}
+
+/// Removes up to `limit` rows that are more than a day old.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn forget(sql: &impl Sql, now: UnixMillis, limit: u32) -> Result<(), SqlError> {
+    sql.run(
+        "DELETE FROM commands WHERE id IN (SELECT id FROM commands WHERE at <= ?1 ORDER BY at LIMIT ?2)",
+        &[expired(now).into(), limit.into()],
+    )?;
+    Ok(())
+}
+
+/// When the oldest row must go; none when there is none.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn next_due(sql: &impl Sql) -> Result<Option<UnixMillis>, SqlError> {
+    let oldest = at_most_one(sql.run("SELECT min(at) FROM commands", &[])?)?;
+    let oldest = oldest.map(|mut row| row.optional_number()).transpose()?.flatten();
+    Ok(oldest.map(|at| UnixMillis::from_millis(at).saturating_add_millis(REPEATABLE_MS)))
+}
+
+fn expired(now: UnixMillis) -> u64 {
+    now.as_millis().saturating_sub(REPEATABLE_MS)
+}
+
+fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
+    let same_request = row.text()? == id.fingerprint;
+    let answer = StoredAnswer {
+        status: super::accounts::narrow(row.number()?)?,
+        version: row.number()?,
+        body: row.text()?,
+    };
+    let nonce = row.optional_text()?;
+    let mint = row.optional_text()?;
+    let mint = match (nonce, mint) {
+        (Some(nonce), Some(mint)) => {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(&nonce, &mut bytes).map_err(|error| SqlError(error.to_string()))?;
+            Some((bytes, from_json(&mint)?))
+        }
+        _ => None,
+    };
+    Ok(Kept { same_request, answer, mint, mirrored: row.number()? != 0 })
+}

@@ -1,0 +1,66 @@
+//! `healthz`: for anyone, whether this Worker runs; for operators, how each shard is.
+
+use serde_json::{Value, json};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::future_to_promise;
+use web_sys::Request;
+use worker::Env;
+
+use crate::http::{self, Parameters, Reply};
+
+use super::{
+    admin,
+    config::{Config, Slot, config},
+    convert,
+    stub::{self, Question},
+};
+
+/// Answers `healthz`, and `healthz?verbose` to the root token.
+pub(super) fn answer(request: &Request, env: &Env, query: &str) -> Result<JsValue, JsValue> {
+    let reply = |reply: &Reply| Ok(convert::response(reply)?.into());
+    let mut parameters = Parameters::parse(query);
+    let verbose = match parameters.once("verbose").and_then(|verbose| parameters.finish(&["verbose"]).map(|()| verbose)) {
+        Ok(verbose) => verbose.is_some(),
+        Err(problem) => return reply(&problem.reply()),
+    };
+    let brief = http::health(&request.method());
+    if !verbose || brief.status != 200 {
+        return reply(&brief);
+    }
+    let config = config(env);
+    match config.as_ref() {
+        Err(fault) => return reply(&fault.problem().reply()),
+        Ok(settings) => {
+            if let Some(problem) = admin::refused(request, settings) {
+                return reply(&problem.reply());
+            }
+        }
+    }
+    let env = env.clone();
+    Ok(future_to_promise(async move {
+        let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
+        Ok(convert::response(&verbose_reply(&env, settings).await)?.into())
+    })
+    .into())
+}
+
+async fn verbose_reply(env: &Env, settings: &Config) -> Reply {
+    let mut slots = Vec::new();
+    let mut status = "ok";
+    for slot in settings.slots.from(None) {
+        slots.push(condition(env, slot).await.unwrap_or_else(|| {
+            status = "degraded";
+            json!({ "slot": slot.number, "status": "unreachable" })
+        }));
+    }
+    http::verbose_health(status, slots)
+}
+
+async fn condition(env: &Env, slot: &Slot) -> Option<Value> {
+    let question = Question { method: "GET", target: stub::CONDITION.into(), headers: Vec::new(), body: None };
+    let answer = stub::ask(env, slot, &question).await.ok()?;
+    if answer.status != 200 {
+        return None;
+    }
+    serde_json::from_str(&answer.text().await.ok()?).ok()
+}
