@@ -95,3 +95,112 @@ impl<'k> Verification<'k> {
         fits.then(|| decide(&grant.grant, &account.account, &self.demand, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        credential::{AccountRef, Brand, Digest, Environment, KeyId, NumberedSecret},
+        policy::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet},
+    };
+
+    const NOW: UnixMillis = UnixMillis::from_millis(1_000);
+    const ACCOUNT: AccountRef = AccountRef { slot: 0, number: 7 };
+
+    fn signing(byte: &str) -> SigningKeys {
+        SigningKeys::new(NumberedSecret::parse(&format!("1:{}", byte.repeat(32))).unwrap(), None).unwrap()
+    }
+
+    fn key() -> RecognisedKey {
+        RecognisedKey {
+            digest: Digest::from_bytes([9; 24]),
+            account: ACCOUNT,
+            brand: Brand::default(),
+            environment: Environment::Live,
+            pepper_id: 1,
+        }
+    }
+
+    fn grant() -> GrantCopy {
+        let grant = Grant {
+            id: KeyId::of(&key().digest),
+            account: ACCOUNT,
+            environment: Environment::Live,
+            scopes: ScopeSet::default(),
+            status: KeyStatus::Active,
+            not_before: None,
+            expires_at: None,
+            issued_at: 1,
+        };
+        GrantCopy { epoch: "e".into(), as_of: 1, grant }
+    }
+
+    fn account() -> AccountCopy {
+        let api_access = ApiAccess { live: Access::Active, test: Access::Active };
+        let account = Account { id: ACCOUNT, status: AccountStatus::Active, api_access, features: Vec::new() };
+        AccountCopy { epoch: "e".into(), as_of: 1, account }
+    }
+
+    /// The step after KV gave these copies, signed as they are.
+    fn after(grant: &GrantCopy, account: &AccountCopy) -> Step {
+        let keys = signing("aa");
+        let texts = (grant.sign(&keys, &key().digest).unwrap(), account.sign(&keys).unwrap());
+        let evidence = Evidence { grant: Some(&texts.0), account: Some(&texts.1) };
+        Verification::begin(key(), Demand::default(), &keys).mirror_read(Some(evidence), NOW)
+    }
+
+    fn asks(refresh: bool) -> Step {
+        Step::AskAuthority(Want { digest: key().digest, account: ACCOUNT, refresh })
+    }
+
+    #[test]
+    fn two_genuine_copies_that_agree_decide_without_the_authority() {
+        assert!(matches!(after(&grant(), &account()), Step::Done(Verdict::Decided(Decision::Allow(_)))));
+    }
+
+    #[test]
+    fn genuine_copies_that_do_not_belong_together_are_not_believed() {
+        let other_epoch = AccountCopy { epoch: "f".into(), ..account() };
+        assert_eq!(after(&grant(), &other_epoch), asks(true));
+        let mut other_account = grant();
+        other_account.grant.account = AccountRef { slot: 0, number: 8 };
+        assert_eq!(after(&other_account, &account()), asks(true));
+        let mut other_environment = grant();
+        other_environment.grant.environment = Environment::Test;
+        assert_eq!(after(&other_environment, &account()), asks(true));
+    }
+
+    #[test]
+    fn half_of_the_evidence_is_none_and_a_silent_mirror_is_not_to_be_mended() {
+        let keys = signing("aa");
+        let grant = grant().sign(&keys, &key().digest).unwrap();
+        let verification = Verification::begin(key(), Demand::default(), &keys);
+        let half = Evidence { grant: Some(&grant), account: None };
+        assert_eq!(verification.mirror_read(Some(half), NOW), asks(true));
+        assert_eq!(verification.mirror_read(Some(Evidence::default()), NOW), asks(true));
+        assert_eq!(verification.mirror_read(None, NOW), asks(false));
+    }
+
+    #[test]
+    fn the_authoritys_own_copies_face_the_same_checks() {
+        let (keys, foreign) = (signing("aa"), signing("bb"));
+        let verification = Verification::begin(key(), Demand::default(), &keys);
+        let copies = |keys: &SigningKeys| Copies {
+            grant: Some(grant().sign(keys, &key().digest).unwrap()),
+            account: Some(account().sign(keys).unwrap()),
+        };
+        let answered = |copies: &Copies| verification.authority_answered(Some(copies), NOW);
+        assert!(matches!(answered(&copies(&keys)), Verdict::Decided(Decision::Allow(_))));
+        assert_eq!(answered(&copies(&foreign)), Verdict::Undetermined);
+        assert_eq!(answered(&Copies { account: None, ..copies(&keys) }), Verdict::Undetermined);
+    }
+
+    #[test]
+    fn only_the_authority_can_say_that_a_genuine_key_is_unknown() {
+        let keys = signing("aa");
+        let verification = Verification::begin(key(), Demand::default(), &keys);
+        let nothing = Copies { grant: None, account: None };
+        assert_eq!(verification.authority_answered(Some(&nothing), NOW), Verdict::Unknown);
+        assert_eq!(verification.authority_answered(None, NOW), Verdict::Undetermined);
+    }
+}
