@@ -20,6 +20,9 @@ const START_MS = 60_000;
 const STOP_MS = 5_000;
 const LEFTOVERS_MS = 500;
 
+/** How far wrangler's log may be behind an answer. */
+const LOG_MS = 300;
+
 /** A message for the user that needs no stack trace. */
 class Sentence extends Error {}
 
@@ -51,7 +54,11 @@ async function main() {
 
   const base = `http://127.0.0.1:${options.port}`;
   const worker = await startWorker(options, base);
-  const demo = await demoKey(base, root);
+  const demo = await demoKey(base, root).catch(async (error) => {
+    await sleep(LOG_MS);
+    worker.showStart();
+    throw error;
+  });
   print(base, root, demo, options.upstream);
   worker.follow();
   const code = await worker.ended;
@@ -155,6 +162,7 @@ async function startWorker(options, base) {
   for (const stream of [wrangler.stdout, wrangler.stderr]) {
     stream.on("data", (chunk) => (shown ? process.stdout.write(chunk) : held.push(chunk)));
   }
+  const showStart = () => process.stderr.write(Buffer.concat(held));
   let over = false;
   wrangler.ended.then(() => {
     over = true;
@@ -163,13 +171,14 @@ async function startWorker(options, base) {
   while (!(await answers(`${base}/_keygate/healthz`))) {
     if (stopping) await new Promise(() => {});
     if (over || Date.now() > giveUp) {
-      process.stderr.write(Buffer.concat(held));
+      showStart();
       throw new Sentence(over ? "wrangler could not start the Worker (see above)." : `The Worker does not answer after ${START_MS / 1000} s.`);
     }
     await sleep(100);
   }
   return {
     ended: wrangler.ended,
+    showStart,
     follow() {
       shown = true;
     },
@@ -190,6 +199,7 @@ async function demoKey(base, root) {
   if (demo.key) {
     const verify = await fetch(`${base}/_keygate/verify`, { headers: { Authorization: `Bearer ${demo.key}` } });
     if (verify.status === 200) return demo;
+    if (verify.status !== 401) throw new Sentence(`The demo key could not be verified: ${await reason(verify)}`);
     say("the last demo key no longer works; making another one");
   }
   const admin = async (method, path, body) => {
@@ -198,9 +208,8 @@ async function demoKey(base, root) {
       headers: { Authorization: `Bearer ${root}`, "Content-Type": "application/json", "X-Keygate-Actor": "scripts/dev" },
       body: body && JSON.stringify(body),
     });
-    const json = await answer.json();
-    if (!answer.ok && answer.status !== 404) throw new Sentence(`The demo key could not be made: ${answer.status} ${json.detail}`);
-    return answer.ok ? json : undefined;
+    if (answer.ok) return answer.json();
+    if (answer.status !== 404) throw new Sentence(`The demo key could not be made: ${await reason(answer)}`);
   };
   const known = demo.account && (await admin("GET", `/${demo.account}`));
   const account = known ?? (await admin("POST", "", { name: "Demo" }));
@@ -208,6 +217,11 @@ async function demoKey(base, root) {
   demo = { account: account.id, id: key.id, key: key.key };
   writeFileSync(DEMO, `${JSON.stringify(demo)}\n`, { mode: 0o600 });
   return demo;
+}
+
+async function reason(answer) {
+  const problem = await answer.json().catch(() => ({}));
+  return `${answer.status} ${problem.detail ?? ""} (The log is above; --fresh starts without the accounts and keys so far.)`;
 }
 
 function print(base, root, demo, upstream) {

@@ -206,8 +206,8 @@ fetch_tool() {
 fetch() { curl --fail --silent --location --connect-timeout 5 --max-time 120 "$1"; }
 
 compile_tool() {
-    # wasm-bindgen-cli's own lock file names a version that crates are no longer served in.
+    # wasm-bindgen-cli's own lock file names a version of a crate that is no longer served.
     local locked=--locked
     [[ $1 == wasm-bindgen-cli ]] && locked=
-    (cd / && env -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET -u RUSTFLAGS cargo install "$1" --version "$2" ${locked:+"$locked"} --root "$3" >&2)
+    (cd / && PATH=$3/bin:$PATH env -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET -u RUSTFLAGS cargo install "$1" --version "$2" ${locked:+"$locked"} --root "$3" >&2)
 }
