@@ -21,7 +21,7 @@ const NUMBER_ATTEMPTS: u8 = 8;
 /// Creates an account.
 pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    refuse_taken_external_id(sql, new.external_id.as_deref(), None)?;
+    refuse_taken_external_id(work, new.external_id.as_deref(), None)?;
     let number = free_number(sql, &work.circumstances.nonce)?;
     let id = AccountRef { slot: work.circumstances.slot, number };
     let sequence = meta::next_sequence(sql)?;
@@ -94,7 +94,7 @@ pub(super) fn change<S: Sql>(
         change.default_scopes.apply(&mut record.default_scopes),
     ];
     if identified {
-        refuse_taken_external_id(sql, record.external_id.as_deref(), Some(id))?;
+        refuse_taken_external_id(work, record.external_id.as_deref(), Some(id))?;
     }
     if !(renamed || identified || other.contains(&true)) {
         return Ok((Answer::Account(record), Vec::new()));
@@ -190,15 +190,18 @@ pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, SqlError> {
     T::try_from(number).map_err(|_| SqlError(format!("a stored number is out of range: {number}")))
 }
 
-fn refuse_taken_external_id(sql: &impl Sql, external_id: Option<&str>, own: Option<AccountRef>) -> Result<(), Failure> {
+fn refuse_taken_external_id<S: Sql>(
+    work: &Work<'_, S>,
+    external_id: Option<&str>,
+    own: Option<AccountRef>,
+) -> Result<(), Failure> {
     let Some(external_id) = external_id else { return Ok(()) };
-    let taken = at_most_one(sql.run("SELECT number FROM accounts WHERE external_id = ?1", &[external_id.into()])?)?;
-    let Some(mut row) = taken else { return Ok(()) };
-    let number = row.number()?;
-    if own.is_some_and(|own| u64::from(own.number) == number) {
-        return Ok(());
+    let taken = "SELECT 1 FROM accounts WHERE external_id = ?1 AND number IS NOT ?2";
+    let own = own.map(|own| own.number);
+    if work.order.taken_elsewhere || !work.sql.run(taken, &[external_id.into(), own.into()])?.is_empty() {
+        return Err(Refusal::external_id_taken(external_id).into());
     }
-    Err(Refusal::external_id_taken(external_id).into())
+    Ok(())
 }
 
 fn free_number(sql: &impl Sql, nonce: &[u8; 32]) -> Result<u32, Failure> {

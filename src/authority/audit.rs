@@ -98,16 +98,8 @@ pub(super) fn append(sql: &impl Sql, by: By<'_>, change: Change) -> Result<Audit
     })?;
     let hash = hex::encode(Sha256::digest(text.as_bytes()));
     sql.run(
-        "INSERT INTO audit (account, number, action, actor, subject, text, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        &[
-            change.account.number.into(),
-            number.into(),
-            change.action.into(),
-            by.actor.map(str::to_owned).into(),
-            change.subject.into(),
-            text.into(),
-            hash.as_str().into(),
-        ],
+        "INSERT INTO audit (account, number, text, hash) VALUES (?1, ?2, ?3, ?4)",
+        &[change.account.number.into(), number.into(), text.into(), hash.as_str().into()],
     )?;
     let parameters = [change.account.number.into(), hash.as_str().into()];
     sql.run("UPDATE accounts SET audit_hash = ?2 WHERE number = ?1", &parameters)?;
@@ -121,10 +113,12 @@ pub(super) fn list(
     filter: &AuditFilter,
     page: Page,
 ) -> Result<Vec<AuditEntry>, SqlError> {
+    // Filtered by what the hash covers: nothing beside it could hide an entry.
     let rows = sql.run(
         "SELECT number, text, hash FROM audit
-         WHERE account = ?1 AND number < ?2 AND (?4 IS NULL OR action = ?4) AND (?5 IS NULL OR actor = ?5)
-            AND (?6 IS NULL OR subject = ?6)
+         WHERE account = ?1 AND number < ?2 AND (?4 IS NULL OR json_extract(text, '$.action') = ?4)
+            AND (?5 IS NULL OR json_extract(text, '$.actor') = ?5)
+            AND (?6 IS NULL OR json_extract(text, '$.subject') = ?6)
          ORDER BY number DESC LIMIT ?3",
         &[
             account.number.into(),

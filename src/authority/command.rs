@@ -32,6 +32,8 @@ pub struct Order {
     pub actor: Option<String>,
     /// Which versions of the account or key it is meant for.
     pub precondition: Precondition,
+    /// An account of another shard has the external id that it sets.
+    pub taken_elsewhere: bool,
 }
 
 /// Which versions of an account or key may be changed.

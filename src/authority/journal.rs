@@ -179,11 +179,8 @@ fn expired(now: UnixMillis) -> u64 {
 
 fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
     let same_request = row.text()? == id.fingerprint;
-    let answer = StoredAnswer {
-        status: super::accounts::narrow(row.number()?)?,
-        version: row.number()?,
-        body: row.text()?,
-    };
+    let answer =
+        StoredAnswer { status: super::accounts::narrow(row.number()?)?, version: row.number()?, body: row.text()? };
     let nonce = row.optional_text()?;
     let mint = row.optional_text()?;
     let mint = match (nonce, mint) {

@@ -117,7 +117,7 @@ pub(super) fn change<S: Sql>(
     Ok((Answer::Key(record), outdated))
 }
 
-/// Revokes a key. Repeating it is a success that changes no date, but has the feed and the mirror say it again.
+/// Revokes a key. Repeating it is a success that changes nothing of the key, but has the feed and the mirror say it again.
 pub(super) fn revoke<S: Sql>(
     work: &Work<'_, S>,
     account: AccountRef,
@@ -125,26 +125,22 @@ pub(super) fn revoke<S: Sql>(
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
     let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
-    let described = record.described();
-    record.version = meta::next_sequence(sql)?;
+    let sequence = meta::next_sequence(sql)?;
     if record.status != KeyStatus::Revoked {
+        let described = record.described();
         record.status = KeyStatus::Revoked;
         record.revoked_at = Some(work.now());
+        record.version = sequence;
+        store_change(sql, &record)?;
+        note(work, &record, "key.revoke", Some(described))?;
     }
-    store_change(sql, &record)?;
-    feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
-    note(work, &record, "key.revoke", Some(described))?;
+    feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
     let outdated = vec![KvKey::grant(&record.digest)];
     Ok((Answer::Key(record), outdated))
 }
 
 /// Mints the key of a repeated command again. Only who has the command id can: it is part of the secret.
-pub(super) fn mint_again(
-    nonce: &[u8; 32],
-    id: &CommandId,
-    mint: &Mint,
-    peppers: &Peppers,
-) -> Result<KeyText, Failure> {
+pub(super) fn mint_again(nonce: &[u8; 32], id: &CommandId, mint: &Mint, peppers: &Peppers) -> Result<KeyText, Failure> {
     let pepper = peppers.by_id(mint.pepper).ok_or_else(|| Refusal::Conflict {
         field: Some("Idempotency-Key".into()),
         detail: "The key that this request issued was minted with a pepper that is no longer configured.".into(),

@@ -125,9 +125,6 @@ const AUDIT_AND_COMMANDS: &[&str] = &[
     "CREATE TABLE audit (
         account INTEGER NOT NULL REFERENCES accounts (number),
         number INTEGER NOT NULL,
-        action TEXT NOT NULL,
-        actor TEXT,
-        subject TEXT NOT NULL,
         text TEXT NOT NULL,
         hash TEXT NOT NULL,
         PRIMARY KEY (account, number)

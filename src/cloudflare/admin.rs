@@ -8,7 +8,6 @@ use web_sys::{Request, Response};
 use worker::Env;
 
 use crate::{
-    authority::command::Refusal,
     credential::Bearer,
     http::{
         Problem,
@@ -20,7 +19,7 @@ use super::{
     config::{Config, ConfigFault, Slot},
     convert,
     log::log,
-    stub::{self, ACTOR, Answer, COMMAND_ID, IDEMPOTENCY_KEY, Question},
+    stub::{self, ACTOR, Answer, COMMAND_ID, IDEMPOTENCY_KEY, Question, TAKEN_ELSEWHERE},
 };
 
 /// Answers a request under `admin/v1/`. Nothing of it is looked at before the credential is.
@@ -69,19 +68,19 @@ async fn serve(request: &Request, env: &Env, settings: &Config, path: &str, quer
     let passed_on = ["content-type", IDEMPOTENCY_KEY, "if-match"].map(|name| (name, convert::header(request, name)));
     let own = [(ACTOR, actor), (COMMAND_ID, Some(hex::encode(random::<16>()?)))];
     let headers = passed_on.into_iter().chain(own);
-    let question = Question {
+    let mut question = Question {
         method: &method,
         target: stub::admin_target(path, query),
         headers: headers.filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
         body: Some(&body),
     };
-    let external_id = settings.slots.several().then(|| admin::external_id_in(&body)).flatten();
+    let external_id = settings.slots.several().then(|| admin::external_id_in(&method, path, &body)).flatten();
     let slot = match place {
         Place::All(first) => return from_slot_to_slot(env, settings, first, question, path, query).await,
         Place::Slot(number) => settings.slots.get(number),
-        // The same external id always meets the same shard, and so whoever else uses it at that moment; the same
-        // Idempotency-Key, its first answer.
-        Place::NewAccount => match external_id.as_deref().or(question.header(IDEMPOTENCY_KEY)) {
+        // The same Idempotency-Key always meets the shard of its first answer; the same external id, whoever else uses it
+        // at that moment.
+        Place::NewAccount => match question.header(IDEMPOTENCY_KEY).or(external_id.as_deref()) {
             Some(fixed) => settings.slots.pick(admin::spread(fixed)),
             None => {
                 let [random] = random()?;
@@ -91,24 +90,26 @@ async fn serve(request: &Request, env: &Env, settings: &Config, path: &str, quer
     };
     let slot = slot.ok_or_else(Problem::not_found)?;
     if let Some(external_id) = &external_id
-        && (method == "POST" || method == "PATCH")
+        && taken_elsewhere(env, settings, slot, external_id).await?
     {
-        refuse_taken_elsewhere(env, settings, slot, external_id).await?;
+        // The shard refuses it in its turn, after what comes first: a repeated command, a wrong body, a stale version.
+        question.headers.push((TAKEN_ELSEWHERE, "1".into()));
     }
     Ok(ask(env, slot, &question).await?.response)
 }
 
 /// An external id is unique in its shard by an index, and over all shards by asking the others first.
-async fn refuse_taken_elsewhere(env: &Env, settings: &Config, own: &Slot, external_id: &str) -> Result<(), Problem> {
+async fn taken_elsewhere(env: &Env, settings: &Config, own: &Slot, external_id: &str) -> Result<bool, Problem> {
     for slot in settings.slots.from(None).iter().filter(|slot| slot.number != own.number) {
         let target = stub::admin_target("accounts", &admin::query_for_external_id(external_id));
-        let answer = ask(env, slot, &Question { method: "GET", target, headers: Vec::new(), body: None }).await?;
-        let page = answer.text().await.ok().as_deref().and_then(ShardPage::parse).ok_or_else(Problem::indeterminate)?;
+        let headers = vec![(COMMAND_ID, hex::encode(random::<16>()?))];
+        let answer = ask(env, slot, &Question { method: "GET", target, headers, body: None }).await?;
+        let page = answer.text().await.ok().and_then(ShardPage::parse).ok_or_else(Problem::indeterminate)?;
         if !page.is_empty() {
-            return Err(Problem::refusal(Refusal::external_id_taken(external_id)));
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Problem> {
@@ -133,8 +134,9 @@ async fn from_slot_to_slot(
         if answer.status != 200 || next_slot.is_none() {
             return Ok(answer.response);
         }
-        let page = answer.text().await.ok().as_deref().and_then(ShardPage::parse).ok_or_else(Problem::indeterminate)?;
+        let page = answer.text().await.ok().and_then(ShardPage::parse).ok_or_else(Problem::indeterminate)?;
         if !page.is_empty() {
+            let next_slot = next_slot.filter(|_| !admin::asks_for_one(query));
             return convert::response(&page.reply(next_slot)).map_err(|_| Problem::indeterminate());
         }
         if let Some(next) = next_slot {

@@ -34,8 +34,12 @@ pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsVal
     let (path, query) = convert::path_and_query(&url);
     let prefix = prefix(&env);
     let endpoint = Endpoint::of(&prefix, path);
+    // These two say nothing that needs a secret, and so work without any.
     if endpoint == Endpoint::Health {
         return health::answer(&request, &env, query);
+    }
+    if endpoint == Endpoint::OpenApi {
+        return answer(&http::openapi(&request.method(), &prefix, query));
     }
     let config = config(&env);
     let settings = match config.as_ref() {
@@ -44,7 +48,7 @@ pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsVal
     };
     match endpoint {
         Endpoint::Admin(path) => admin::answer(&request, &env, config.clone(), settings, path, query),
-        Endpoint::Health | Endpoint::Nothing => answer(&Problem::not_found().reply()),
+        Endpoint::Health | Endpoint::OpenApi | Endpoint::Nothing => answer(&Problem::not_found().reply()),
         Endpoint::Verify | Endpoint::Whoami | Endpoint::Api => {
             let authorization = convert::header(&request, "authorization");
             let key = match present(authorization.as_deref(), &settings.peppers) {

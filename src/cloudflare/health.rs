@@ -19,7 +19,8 @@ use super::{
 pub(super) fn answer(request: &Request, env: &Env, query: &str) -> Result<JsValue, JsValue> {
     let reply = |reply: &Reply| Ok(convert::response(reply)?.into());
     let mut parameters = Parameters::parse(query);
-    let verbose = match parameters.once("verbose").and_then(|verbose| parameters.finish(&["verbose"]).map(|()| verbose)) {
+    let verbose = match parameters.once("verbose").and_then(|verbose| parameters.finish(&["verbose"]).map(|()| verbose))
+    {
         Ok(verbose) => verbose.is_some(),
         Err(problem) => return reply(&problem.reply()),
     };

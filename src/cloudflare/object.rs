@@ -174,6 +174,7 @@ impl Object {
             idempotency_key: idempotency_key.as_deref(),
             command_id: &command_id,
             if_match: if_match.as_deref(),
+            taken_elsewhere: convert::header(request, stub::TAKEN_ELSEWHERE).is_some(),
             body,
             now: now(),
             slot: shard.slot,

@@ -38,6 +38,9 @@ pub(super) const ACTOR: &str = "x-keygate-actor";
 /// The header by which a caller can repeat a command.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The header that says that an account of another shard has the external id in the body.
+pub(super) const TAKEN_ELSEWHERE: &str = "x-keygate-taken-elsewhere";
+
 /// The header that tells a repeated call from a new one, between Worker and Authority.
 pub(super) const COMMAND_ID: &str = "x-keygate-command-id";
 
@@ -101,7 +104,8 @@ pub(super) async fn ask(env: &Env, slot: &Slot, question: &Question<'_>) -> Resu
 
 async fn ask_once(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, JsValue> {
     let asking = begin(env, slot, question)?;
-    let answered = within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
+    let answered =
+        within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
     let response: Response = answered?.unchecked_into();
     #[cfg(feature = "trap")]
     super::trap::lose_answer(question)?;

@@ -9,6 +9,8 @@ pub enum Endpoint<'a> {
     Whoami,
     /// Whether this Worker runs at all.
     Health,
+    /// The description of this API, for programs.
+    OpenApi,
     /// The admin API; what follows is the path behind `admin/v1/`.
     Admin(&'a str),
     /// Under our prefix, but nothing.
@@ -26,6 +28,7 @@ impl<'a> Endpoint<'a> {
             "/verify" => Endpoint::Verify,
             "/whoami" => Endpoint::Whoami,
             "/healthz" => Endpoint::Health,
+            "/openapi.json" => Endpoint::OpenApi,
             "" => Endpoint::Nothing,
             _ => match rest.strip_prefix("/admin/v1/") {
                 Some(admin) => Endpoint::Admin(admin),

@@ -112,7 +112,7 @@ fn wrong(name: &str, expected: &str) -> Problem {
 
 fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("application/json")
+    media_type.trim_matches([' ', '\t']).eq_ignore_ascii_case("application/json")
 }
 
 /// JSON in which no object has a member twice. `serde_json` alone would silently take the last.

@@ -173,7 +173,14 @@ impl Shard {
     /// An order with an id that no other has.
     pub fn order_of(&self, command: Command) -> Order {
         let id = CommandId::new(&format!("command {}", self.nonces.get()), true, &[format!("{command:?}").as_bytes()]);
-        Order { command, id, credential: "root", actor: Some("u-1".into()), precondition: Precondition::Any }
+        Order {
+            command,
+            id,
+            credential: "root",
+            actor: Some("u-1".into()),
+            precondition: Precondition::Any,
+            taken_elsewhere: false,
+        }
     }
 
     pub fn order(&self, order: Order) -> Result<Executed, Failure> {

@@ -6,7 +6,7 @@ mod render;
 mod request;
 
 pub use place::{
-    Place, ShardPage, external_id_in, query_for_external_id, query_for_slot, spread, wrong_cursor,
+    Place, ShardPage, asks_for_one, external_id_in, query_for_external_id, query_for_slot, spread, wrong_cursor,
 };
 pub use precondition::{IDEMPOTENCY_KEY_MAX, IDEMPOTENCY_KEY_MIN};
 pub use render::{complete, found, stored};

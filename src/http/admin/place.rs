@@ -74,15 +74,26 @@ pub fn query_for_slot(query: &str, slot: u8) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).append_pair("cursor", &cursor).finish()
 }
 
+/// True for a list that is about one account, and so ends where that is found.
+#[must_use]
+pub fn asks_for_one(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "external_id")
+}
+
 /// The query that looks for the account with this external id.
 #[must_use]
 pub fn query_for_external_id(external_id: &str) -> String {
     form_urlencoded::Serializer::new(String::new()).append_pair("external_id", external_id).finish()
 }
 
-/// The external id that a body sets, if it is a body at all; whether it is right is the shard's to say.
+/// The external id that a request sets on an account, if it is such a request at all; whether it is right is the
+/// shard's to say.
 #[must_use]
-pub fn external_id_in(body: &[u8]) -> Option<String> {
+pub fn external_id_in(method: &str, path: &str, body: &[u8]) -> Option<String> {
+    let on_account = path.strip_prefix("accounts").is_some_and(|rest| rest.matches('/').count() <= 1);
+    if !on_account || !matches!(method, "POST" | "PATCH") {
+        return None;
+    }
     let body: Value = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     body.get("external_id")?.as_str().map(str::to_owned)
 }
@@ -94,36 +105,41 @@ pub fn spread(text: &str) -> u8 {
     first
 }
 
-/// One shard's page of accounts, before the caller sees it.
+/// One shard's page of accounts, before the caller sees it: the text that [`super::found`] writes.
 #[derive(Debug)]
 pub struct ShardPage {
-    body: Value,
+    body: String,
 }
 
 impl ShardPage {
-    /// Reads what a shard answered; none when it is not a page.
+    /// Takes what a shard answered; none when it is not a page.
     #[must_use]
-    pub fn parse(body: &str) -> Option<Self> {
-        let body: Value = serde_json::from_str(body).ok()?;
-        body.get("data")?.as_array()?;
-        Some(ShardPage { body })
+    pub fn parse(body: String) -> Option<Self> {
+        (body.starts_with("{\"data\":[") && body.ends_with('}')).then_some(ShardPage { body })
     }
 
     /// True when the list is over in this shard before anything was found in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.body.get("data").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        self.body.starts_with("{\"data\":[]")
     }
 
     /// The page for the caller. Where the list ends in this shard, it goes on in `next_slot`.
     #[must_use]
-    pub fn reply(mut self, next_slot: Option<u8>) -> Reply {
-        if let (Some(cursor @ Value::Null), Some(slot)) = (self.body.get_mut("next_cursor"), next_slot) {
-            *cursor = Cursor { slot, before: None }.text().into();
-        }
-        Reply::json(200, &self.body)
+    pub fn reply(self, next_slot: Option<u8>) -> Reply {
+        let body = match (self.body.strip_suffix(END_OF_LIST), next_slot) {
+            (Some(data), Some(slot)) => {
+                let cursor = Cursor { slot, before: None }.text();
+                format!("{data}\"next_cursor\":\"{cursor}\"}}")
+            }
+            _ => self.body,
+        };
+        Reply::empty(200).with("content-type", "application/json").with_body(body)
     }
 }
+
+/// How the last page of a list ends.
+const END_OF_LIST: &str = "\"next_cursor\":null}";
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_list_goes_on_in_the_next_shard_only_where_one_ends() {
-        let page = |body| ShardPage::parse(body).unwrap();
+        let page = |body: &str| ShardPage::parse(body.to_owned()).unwrap();
         let body = |page: ShardPage, next| page.reply(next).body.into_owned();
         assert_eq!(body(page(r#"{"data":[1],"next_cursor":null}"#), Some(4)), r#"{"data":[1],"next_cursor":"4-"}"#);
         assert_eq!(body(page(r#"{"data":[1],"next_cursor":null}"#), None), r#"{"data":[1],"next_cursor":null}"#);

@@ -23,26 +23,38 @@ pub(super) fn if_match(header: Option<&str>) -> Result<Precondition, Problem> {
         )
         .about("If-Match"));
     };
-    if header.trim() == "*" {
+    if header.trim_matches(BLANK) == "*" {
         return Ok(Precondition::Any);
     }
     let mut versions = Vec::new();
-    for tag in header.split(',') {
-        let tag = tag.trim();
-        let (weak, opaque) = match tag.strip_prefix("W/") {
-            Some(rest) => (true, rest),
-            None => (false, tag),
+    let mut rest = header.trim_matches(BLANK);
+    loop {
+        let (weak, tag) = match rest.strip_prefix("W/") {
+            Some(tag) => (true, tag),
+            None => (false, rest),
         };
-        let opaque = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let opaque = opaque.filter(|text| !text.contains('"')).ok_or_else(|| {
-            Problem::field("If-Match", "If-Match must be the ETag that you read, such as \"12\", or *.")
-        })?;
-        // What is no version of ours is a well-formed tag that matches nothing.
-        if let (false, Ok(version)) = (weak, opaque.parse()) {
+        let (opaque, after) = tag.strip_prefix('"').and_then(|tag| tag.split_once('"')).ok_or_else(wrong_if_match)?;
+        // `etagc`: what is visible, and what lies beyond ASCII; the quote has ended the tag already.
+        if !opaque.chars().all(|character| character.is_ascii_graphic() || !character.is_ascii()) {
+            return Err(wrong_if_match());
+        }
+        // Tags are compared character by character: another spelling of the number is another tag, and matches nothing.
+        if let Some(version) = opaque.parse::<u64>().ok().filter(|version| !weak && version.to_string() == opaque) {
             versions.push(version);
         }
+        let after = after.trim_start_matches(BLANK);
+        if after.is_empty() {
+            return Ok(Precondition::Versions(versions));
+        }
+        rest = after.strip_prefix(',').ok_or_else(wrong_if_match)?.trim_start_matches(BLANK);
     }
-    Ok(Precondition::Versions(versions))
+}
+
+/// The white space of HTTP fields.
+const BLANK: [char; 2] = [' ', '\t'];
+
+fn wrong_if_match() -> Problem {
+    Problem::field("If-Match", "If-Match must be the ETag that you read, such as \"12\", or *.")
 }
 
 /// The command id of a request: the caller's `Idempotency-Key`, or else the Worker's own.
@@ -76,14 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_tag_matches_nothing() {
-        assert_eq!(if_match(Some("W/\"12\"")), Ok(Precondition::Versions(Vec::new())));
+    fn a_weak_tag_and_another_spelling_match_nothing() {
+        for header in ["W/\"12\"", "\"012\"", "\"+12\"", "\"a,b\"", "\"\""] {
+            assert_eq!(if_match(Some(header)), Ok(Precondition::Versions(Vec::new())), "{header}");
+        }
     }
 
     #[test]
     fn a_change_without_if_match_is_428_and_a_malformed_one_is_400() {
         assert_eq!(if_match(None).map_err(|problem| problem.reply().status), Err(428));
-        for header in ["", "12", "\"12", "12\"", "\"1\"2\"", "*, \"1\"", "w/\"1\""] {
+        for header in ["", "12", "\"12", "12\"", "\"1\"2\"", "*, \"1\"", "w/\"1\"", "\"1 2\"", "\"1\",", ",\"1\""] {
             assert_eq!(if_match(Some(header)).map_err(|problem| problem.reply().status), Err(400), "{header}");
         }
     }

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub command_id: &'a str,
     /// `If-Match`.
     pub if_match: Option<&'a str>,
+    /// An account of another shard has the external id in the body.
+    pub taken_elsewhere: bool,
     /// The body.
     pub body: &'a [u8],
     /// The time of the request.
@@ -109,10 +111,7 @@ fn command(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Prob
 }
 
 /// A command on what is there already, which says which version it is meant for.
-fn change(
-    facts: &Facts<'_>,
-    read: impl FnOnce(Members) -> Result<Command, Problem>,
-) -> Result<AdminRequest, Problem> {
+fn change(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
     order(facts, if_match(facts.if_match)?, read)
 }
 
@@ -125,7 +124,14 @@ fn order(
     let actor = facts.actor.map(actor).transpose()?;
     let id = command_id(facts)?;
     let command = read(Members::read(facts.content_type, facts.body)?)?;
-    Ok(AdminRequest::Do(Order { command, id, credential: "root", actor, precondition }))
+    Ok(AdminRequest::Do(Order {
+        command,
+        id,
+        credential: "root",
+        actor,
+        precondition,
+        taken_elsewhere: facts.taken_elsewhere,
+    }))
 }
 
 fn actor(text: &str) -> Result<String, Problem> {
