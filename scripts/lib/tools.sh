@@ -211,3 +211,28 @@ compile_tool() {
     [[ $1 == wasm-bindgen-cli ]] && locked=
     (cd / && PATH=$3/bin:$PATH env -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET -u RUSTFLAGS cargo install "$1" --version "$2" ${locked:+"$locked"} --root "$3" >&2)
 }
+
+# need_schemathesis: the program that tests the API by its own description, in a Python environment of its own; exports
+# its path as SCHEMATHESIS. Its version, and those of all that it needs, are pinned in requirements.txt.
+need_schemathesis() {
+    local pins=$root/tests/workerd/schemathesis/requirements.txt home
+    command -v python3 >/dev/null && python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+        fail "Python 3.10 or newer (python3, with its module venv) is needed, to test the API by its description."
+    home=$cache/schemathesis-$(cksum <"$pins" | tr ' ' -)
+    [[ -e $home/.installed ]] || (install_schemathesis "$home" "$pins") || exit
+    export SCHEMATHESIS=$home/bin/schemathesis
+}
+
+# Into its place at once: an environment cannot be moved. It counts when the last file is there.
+install_schemathesis() {
+    hold "$cache/.schemathesis.lock"
+    [[ -e $1/.installed ]] && return
+    say "installing schemathesis (under a minute, once)"
+    rm -rf "$1"
+    if ! { python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" &&
+        "$1/bin/schemathesis" --version >/dev/null; } >&2; then
+        rm -rf "$1"
+        fail "schemathesis is needed to test the API by its description, and pip could not install it (see above)."
+    fi
+    : >"$1/.installed"
+}

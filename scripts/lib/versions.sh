@@ -12,3 +12,6 @@ nextest_version=0.9.143
 # wrangler asks for at least the first; the second is installed where the Node.js on PATH is older.
 node_minimum=22.12
 node_version=24.21.0
+
+# For scripts/fuzz only, with a nightly toolchain.
+cargo_fuzz_version=0.13.2

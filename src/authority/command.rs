@@ -277,7 +277,7 @@ pub struct Committed {
     pub text: Option<KeyText>,
     /// The copies in KV that are now behind.
     pub outdated: Vec<KvKey>,
-    /// For a repeated command, what was said of KV the first time.
+    /// For a repeated command, what was answered of KV the first time.
     pub mirrored_before: Option<bool>,
 }
 
@@ -348,7 +348,7 @@ pub fn execute<S: Sql>(
             Answer::Account(_) | Answer::Key(_) => (None, None),
         };
         let mint = mint.as_ref().map(|mint| (&circumstances.nonce, mint));
-        journal::keep(sql, order.credential, &order.id, &rendered, mint, circumstances.now)?;
+        journal::keep(sql, order.credential, &order.id, &rendered, mint, &outdated, circumstances.now)?;
         Ok(Committed { answer: rendered, text, outdated, mirrored_before: None })
     })
 }
@@ -361,5 +361,5 @@ fn repeat(kept: Kept, order: &Order, circumstances: &Circumstances<'_>) -> Resul
         None => None,
         Some((nonce, mint)) => Some(keys::mint_again(nonce, &order.id, mint, circumstances.peppers)?),
     };
-    Ok(Committed { answer: kept.answer, text, outdated: Vec::new(), mirrored_before: Some(kept.mirrored) })
+    Ok(Committed { answer: kept.answer, text, outdated: kept.outdated, mirrored_before: kept.mirrored })
 }

@@ -124,6 +124,10 @@ impl SigningKeys {
         else {
             return Err(CopyFault::Form);
         };
+        // One copy, one text: the same MAC in capitals is another text.
+        if stated.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(CopyFault::Form);
+        }
         let mut mac = [0; 32];
         hex::decode_to_slice(stated, &mut mac).map_err(|_| CopyFault::Form)?;
         let secret = [Some(&self.first), self.second.as_ref()]

@@ -13,6 +13,7 @@ use crate::{
     policy::UnixMillis,
 };
 
+use super::outbox::KvKey;
 use super::sql::{Columns, Sql, SqlError, at_most_one, from_json, to_json};
 
 /// How long a command can be repeated. Then its row goes, and with it the nonce.
@@ -90,7 +91,10 @@ pub(super) struct Kept {
     pub(super) answer: StoredAnswer,
     /// The nonce and how the key was minted, where one was.
     pub(super) mint: Option<([u8; 32], Mint)>,
-    pub(super) mirrored: bool,
+    /// The copies that it made outdated.
+    pub(super) outdated: Vec<KvKey>,
+    /// What was answered of KV; none while nobody has been answered.
+    pub(super) mirrored: Option<bool>,
 }
 
 /// Finds the command with this id, if it was carried out within the last day.
@@ -101,7 +105,7 @@ pub(super) fn find(
     now: UnixMillis,
 ) -> Result<Option<Kept>, SqlError> {
     let rows = sql.run(
-        "SELECT fingerprint, status, version, body, nonce, mint, mirrored FROM commands WHERE id = ?1 AND at > ?2",
+        "SELECT fingerprint, status, version, body, nonce, mint, outdated, mirrored FROM commands WHERE id = ?1 AND at > ?2",
         &[id.stored(credential).into(), expired(now).into()],
     )?;
     at_most_one(rows)?.map(|row| read(row, id)).transpose()
@@ -114,17 +118,19 @@ pub(super) fn keep(
     id: &CommandId,
     answer: &StoredAnswer,
     mint: Option<(&[u8; 32], &Mint)>,
+    outdated: &[KvKey],
     now: UnixMillis,
 ) -> Result<(), SqlError> {
+    let outdated = outdated.iter().map(KvKey::text).collect::<Vec<_>>().join(" ");
     let nonce = mint.map(|(nonce, _)| hex::encode(nonce));
     let mint = mint.map(|(_, mint)| to_json(mint)).transpose()?;
     // A row of the same id can only be older than a day here.
     sql.run(
-        "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, mirrored, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)
+        "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, outdated, mirrored, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)
          ON CONFLICT (id) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status,
             version = excluded.version, body = excluded.body, nonce = excluded.nonce, mint = excluded.mint,
-            mirrored = 0, at = excluded.at",
+            outdated = excluded.outdated, mirrored = NULL, at = excluded.at",
         &[
             id.stored(credential).into(),
             id.fingerprint.as_str().into(),
@@ -133,22 +139,29 @@ pub(super) fn keep(
             answer.body.as_str().into(),
             nonce.into(),
             mint.into(),
+            outdated.into(),
             now.as_millis().into(),
         ],
     )?;
     forget(sql, now, REMOVED_PER_COMMAND)
 }
 
-/// Notes that KV had the change by the time of the answer, so that the answer can be given again as it was. Only ids
-/// that a caller chose are worth the write.
+/// Settles what is answered of KV: what whoever comes first found, for all who repeat the command. Only ids that a
+/// caller chose are worth the write.
 ///
 /// # Errors
 /// Trouble with SQLite.
-pub fn note_mirrored(sql: &impl Sql, credential: &str, id: &CommandId) -> Result<(), SqlError> {
-    if id.chosen {
-        sql.run("UPDATE commands SET mirrored = 1 WHERE id = ?1", &[id.stored(credential).into()])?;
+pub fn settle_mirrored(sql: &impl Sql, credential: &str, id: &CommandId, found: bool) -> Result<bool, SqlError> {
+    if !id.chosen {
+        return Ok(found);
     }
-    Ok(())
+    let id = id.stored(credential);
+    sql.run(
+        "UPDATE commands SET mirrored = ?2 WHERE id = ?1 AND mirrored IS NULL",
+        &[id.as_str().into(), found.into()],
+    )?;
+    let settled = at_most_one(sql.run("SELECT mirrored FROM commands WHERE id = ?1", &[id.into()])?)?;
+    Ok(settled.map(|mut row| row.number()).transpose()?.map_or(found, |mirrored| mirrored != 0))
 }
 
 /// Removes up to `limit` rows that are more than a day old.
@@ -191,5 +204,8 @@ fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
         }
         _ => None,
     };
-    Ok(Kept { same_request, answer, mint, mirrored: row.number()? != 0 })
+    let outdated = row.text()?;
+    let outdated = outdated.split_ascii_whitespace().map(KvKey::parse).collect::<Option<Vec<_>>>();
+    let outdated = outdated.ok_or_else(|| SqlError("a stored KV key is not of its form".into()))?;
+    Ok(Kept { same_request, answer, mint, outdated, mirrored: row.optional_number()?.map(|mirrored| mirrored != 0) })
 }

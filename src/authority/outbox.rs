@@ -64,7 +64,7 @@ impl KvKey {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(hex) = text.strip_prefix("grant:") {
             return Digest::parse_hex(hex).map(KvKey::Grant);
         }
@@ -217,6 +217,12 @@ impl Courier {
             puts.push(put);
         }
         Ok(puts)
+    }
+
+    /// True while a put of `kv_key` has not come back.
+    #[must_use]
+    pub fn is_in_flight(&self, kv_key: &KvKey) -> bool {
+        self.paces.get(kv_key).is_some_and(|pace| pace.in_flight)
     }
 
     /// Takes a put back. One that succeeded settles its row unless a later change waits there; one that failed makes

@@ -149,12 +149,15 @@ pub struct Want {
     pub refresh: bool,
 }
 
-/// The signed copies that answer a [`Want`]. None = there is no such key, no such account: that is evidence, too.
+/// The signed copies that answer a [`Want`]. None = there is no such key, no such account: that is evidence, too, and so
+/// it must be said. An answer that leaves a member out is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Copies {
     /// A [`GrantCopy`], if that account has that key.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub grant: Option<String>,
     /// An [`AccountCopy`].
+    #[serde(deserialize_with = "Option::deserialize")]
     pub account: Option<String>,
 }
 

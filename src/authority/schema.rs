@@ -137,7 +137,8 @@ const AUDIT_AND_COMMANDS: &[&str] = &[
         body TEXT NOT NULL,
         nonce TEXT,
         mint TEXT,
-        mirrored INTEGER NOT NULL,
+        outdated TEXT NOT NULL,
+        mirrored INTEGER,
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID",
     "CREATE INDEX commands_by_age ON commands (at)",

@@ -40,19 +40,25 @@ use super::{
     mirror,
     sql::{State, Storage},
     stub::{self, Asked, slot_of},
-    time::{now, within},
+    time::{now, pause, within},
 };
 
 /// How much of a command's answer may be spent on waiting for KV.
 const MIRROR_WAIT: Duration = Duration::from_millis(300);
 
-/// How long an alarm waits for the puts of one round. A slower put goes on, and its row waits for it.
-const ALARM_WAIT: Duration = Duration::from_secs(10);
+/// How often a command looks whether a put that another event began has come back.
+const MIRROR_POLL: Duration = Duration::from_millis(10);
+
+/// How long an alarm waits for the puts of one round. A slower put goes on by itself and holds up no other.
+const ALARM_WAIT: Duration = Duration::from_secs(1);
+
+/// How soon an alarm rings again that left work behind.
+const ALARM_AGAIN_MS: u64 = 10;
 
 /// After this long an alarm that should have rung is taken for lost: alarms stop for good after six failures.
 const ALARM_LOST_MS: u64 = 5_000;
 
-/// Rounds of one alarm; with six puts each, a backlog of 10⁵ rows takes about 2,800 alarms.
+/// Rounds of one alarm; with six puts each, a backlog of 10⁵ rows takes about 2,800 alarms, one right after the other.
 const ROUNDS_PER_ALARM: u32 = 6;
 
 /// Commands that one alarm forgets; it rings again while there are more.
@@ -109,13 +115,15 @@ impl Object {
         // First of all the next one, so that no failure of this one is the end.
         shard.arm(now().saturating_add_millis(ALARM_LOST_MS))?;
         journal::forget(&shard.storage, now(), COMMANDS_PER_ALARM)?;
+        let mut more = true;
         for _ in 0..ROUNDS_PER_ALARM {
-            if !self.deliver(&shard, ALARM_WAIT).await? {
+            more = self.deliver(&shard, ALARM_WAIT).await?;
+            if !more {
                 break;
             }
         }
         shard.alarm_at.set(None);
-        shard.ensure_alarm()
+        if more { shard.arm(now().saturating_add_millis(ALARM_AGAIN_MS)) } else { shard.ensure_alarm() }
     }
 
     /// Opens the database at the first event that needs it.
@@ -213,18 +221,30 @@ impl Object {
         let mirrored = match committed.mirrored_before {
             Some(mirrored) => mirrored,
             None => {
-                self.deliver(shard, MIRROR_WAIT).await?;
-                let mut mirrored = true;
-                for kv_key in &committed.outdated {
-                    mirrored &= !outbox::waits(&shard.storage, kv_key)?;
-                }
-                if mirrored {
-                    journal::note_mirrored(&shard.storage, order.credential, &order.id)?;
-                }
-                mirrored
+                let mirrored = self.mirrored(shard, &committed.outdated).await?;
+                journal::settle_mirrored(&shard.storage, order.credential, &order.id, mirrored)?
             }
         };
         Ok(admin::complete(&committed.answer, committed.text.as_ref(), mirrored))
+    }
+
+    /// Has the outdated copies put, and says whether KV has them all before the time for that is over.
+    async fn mirrored(&self, shard: &Rc<Shard>, outdated: &[KvKey]) -> Result<bool, SqlError> {
+        let give_up_at = now().saturating_add_millis(MIRROR_WAIT.as_millis() as u64);
+        self.deliver(shard, MIRROR_WAIT).await?;
+        loop {
+            let mut waiting = false;
+            let mut in_flight = false;
+            for kv_key in outdated {
+                waiting |= outbox::waits(&shard.storage, kv_key)?;
+                in_flight |= shard.courier.borrow().is_in_flight(kv_key);
+            }
+            // A put that another event began is on its way: worth waiting for.
+            if !waiting || !in_flight || now() >= give_up_at {
+                return Ok(!waiting);
+            }
+            pause(MIRROR_POLL).await;
+        }
     }
 
     fn condition(&self, shard: &Shard) -> Result<Reply, SqlError> {

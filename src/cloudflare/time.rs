@@ -37,7 +37,6 @@ pub(super) async fn within<F: Future + Unpin>(limit: Duration, future: F) -> Res
 }
 
 /// Waits.
-#[cfg(feature = "trap")]
 pub(super) async fn pause(length: Duration) {
     let timer = Timer::start(length);
     let _ = JsFuture::from(timer.rings.clone()).await;

@@ -137,9 +137,7 @@ pub fn account_status(value: Value) -> Result<AccountStatus, String> {
 /// # Errors
 /// What would be right.
 pub fn max_active_keys(value: Value) -> Result<u32, String> {
-    value
-        .as_u64()
-        .and_then(|number| u32::try_from(number).ok())
+    whole(&value)
         .filter(|number| (1..=MAX_ACTIVE_KEYS_MAX).contains(number))
         .ok_or_else(|| format!("a whole number from 1 to {MAX_ACTIVE_KEYS_MAX}, or null for no limit"))
 }
@@ -170,6 +168,13 @@ pub fn text(value: Value) -> Result<String, String> {
         Value::String(text) => Ok(text),
         _ => Err("a text".into()),
     }
+}
+
+/// A whole number, however it is written: for JSON, 5 and 5.0 are the same.
+fn whole(value: &Value) -> Option<u32> {
+    let number =
+        value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number))?;
+    Some(number as u32)
 }
 
 fn texts(value: Value) -> Result<Vec<String>, String> {

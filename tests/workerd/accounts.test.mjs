@@ -24,7 +24,9 @@ const stored = ({ mirrored, ...account }) => account;
 describe("creating", () => {
   test("needs a name only; everything else has its default", async () => {
     const sent = Date.now();
-    const { id, created_at, mirrored, ...rest } = success(await create({ name: "Acme" }), 201);
+    const { id, created_at, audit_head, mirrored, ...rest } = success(await create({ name: "Acme" }), 201);
+    assert.equal(audit_head.number, 1);
+    assert.match(audit_head.hash, /^[0-9a-f]{64}$/);
     assert.match(id, /^acct_00[0-9a-f]{8}$/);
     assert.match(created_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.ok(Math.abs(Date.parse(created_at) - sent) < 5_000);
@@ -195,8 +197,12 @@ describe("changing", () => {
     };
     let expected = stored(await createAccount(server));
     for (const [member, value] of Object.entries(changes)) {
-      expected = { ...expected, [member]: value };
-      assert.deepEqual(stored(success(await patch(expected.id, { [member]: value }))), expected);
+      const changed = stored(success(await patch(expected.id, { [member]: value })));
+      const { number, hash } = changed.audit_head;
+      assert.equal(number, expected.audit_head.number + 1);
+      assert.notEqual(hash, expected.audit_head.hash);
+      expected = { ...expected, [member]: value, audit_head: { number, hash } };
+      assert.deepEqual(changed, expected);
     }
     assert.deepEqual(success(await get(expected.id)), expected);
   });

@@ -13,6 +13,8 @@ const ROOT = secrets.KEYGATE_ROOT_TOKEN;
 const PREFIX = "/_keygate/admin/v1";
 const BODY_CAP = 64 * 1024;
 const JSON_TYPE = { "Content-Type": "application/json" };
+// What a PATCH needs; other methods do not mind.
+const ANY_VERSION = { "If-Match": "*" };
 
 let server, account, key, routes;
 
@@ -26,6 +28,7 @@ before(async () => {
     { method: "GET", path: "/accounts" },
     { method: "GET", path: `/accounts/${account.id}` },
     { method: "PATCH", path: `/accounts/${account.id}`, body: { name: "Acme" } },
+    { method: "GET", path: `/accounts/${account.id}/audit` },
     { method: "POST", path: keys, body: { environment: "live" } },
     { method: "GET", path: keys },
     { method: "GET", path: `${keys}/${key.id}` },
@@ -86,6 +89,7 @@ describe("paths and methods", () => {
       [`${keys}/${key.id}`, "GET, PATCH"],
       [`${keys}/${key.id}/revoke`, "POST"],
       [`${keys}/lookup`, "POST"],
+      [`/accounts/${account.id}/audit`, "GET"],
     ];
     for (const [path, allow] of offered) {
       for (const method of ["DELETE", "PUT"]) {
@@ -120,14 +124,15 @@ describe("bodies", () => {
         "application/jsonp",
         "application/json-patch+json",
       ]) {
-        const headers = { ...bearer(ROOT), "Content-Type": type };
+        const headers = { ...bearer(ROOT), ...ANY_VERSION, "Content-Type": type };
         problem(
           await send(server, method, PREFIX + path, { headers, body: JSON.stringify(body) }),
           415,
           "unsupported_media_type",
         );
       }
-      const untyped = await send(server, method, PREFIX + path, { headers: bearer(ROOT), body: JSON.stringify(body) });
+      const headers = { ...bearer(ROOT), ...ANY_VERSION };
+      const untyped = await send(server, method, PREFIX + path, { headers, body: JSON.stringify(body) });
       problem(untyped, 415, "unsupported_media_type");
     }));
 
@@ -140,7 +145,7 @@ describe("bodies", () => {
     onEachRoute(t, readingBodies(), async ({ method, path }) => {
       for (const body of ["{", "[]", "null", '"x"', "1", '{"name":"a"} x', "\xff\xfe", '{"name":"a","name":"b"}']) {
         const answer = await send(server, method, PREFIX + path, {
-          headers: { ...bearer(ROOT), ...JSON_TYPE },
+          headers: { ...bearer(ROOT), ...JSON_TYPE, ...ANY_VERSION },
           body: Buffer.from(body, "latin1"),
         });
         assert.equal(answer.status, 400, `${body}: ${answer.text}`);

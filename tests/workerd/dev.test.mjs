@@ -166,6 +166,13 @@ test("the second start is quick, keeps the key, and lets it be revoked", async (
   const statuses = [...tour.stdout.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status);
   assert.deepEqual(statuses, ["200", "403", "200", "401"], "the README's tour");
 
+  const [account] = /acct_[0-9a-f]{10}/.exec(list);
+  const url = `http://127.0.0.1:${port}`;
+  const audit = await run(join(clone, "scripts/audit"), ["verify", "--url", url, "--account", account], {
+    env: { ...environment(), KEYGATE_ROOT_TOKEN: "" },
+  });
+  assert.match(audit.stdout, new RegExp(`^${account}: 2 entries are right\\.\nhead 2:[0-9a-f]{64}\n$`));
+
   assert.equal(JSON.parse(await paste(revoke)).status, "revoked");
   await eventually(async () => assert.match(await paste(verify), /^HTTP\/1\.1 401 /));
   const { data } = JSON.parse(await paste(list));

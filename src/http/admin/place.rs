@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::credential::AccountRef;
+use crate::{authority::sql::INTEGER_MAX, credential::AccountRef};
 
 use super::super::{parameters::Parameters, problem::Problem, reply::Reply};
 
@@ -49,7 +49,11 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (slot, before) = text.split_once('-')?;
-        let before = if before.is_empty() { None } else { Some(before.parse().ok()?) };
+        let before = if before.is_empty() {
+            None
+        } else {
+            Some(before.parse().ok().filter(|sequence| *sequence <= SEQUENCE_MAX)?)
+        };
         let cursor = Cursor { slot: slot.parse().ok()?, before };
         (cursor.text() == text).then_some(cursor)
     }
@@ -59,6 +63,9 @@ impl Cursor {
         before.map_or_else(|| format!("{slot}-"), |before| format!("{slot}-{before}"))
     }
 }
+
+/// The greatest sequence there can be.
+const SEQUENCE_MAX: u64 = INTEGER_MAX.unsigned_abs();
 
 /// The refusal of a cursor that no list has handed out.
 #[must_use]
@@ -163,7 +170,7 @@ mod tests {
         for text in ["0-", "0-1", "255-9007199254740991"] {
             assert_eq!(Cursor::parse(text).map(Cursor::text).as_deref(), Some(text));
         }
-        for text in ["", "-", "0", "256-1", "00-1", "0-01", "0-+1", "0--1", "0-1 "] {
+        for text in ["", "-", "0", "256-1", "00-1", "0-01", "0-+1", "0--1", "0-1 ", "0-9007199254740992"] {
             assert_eq!(Cursor::parse(text), None, "{text}");
         }
     }

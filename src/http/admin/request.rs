@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use std::str::FromStr;
+
 use crate::{
     authority::{
         KeyFilter, ListedStatus,
@@ -266,7 +268,7 @@ fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem>
             ListedStatus::parse,
         )?,
         pepper: choice(&mut parameters, "pepper", "the id of a pepper, 0 to 15", |text| {
-            text.parse().ok().filter(|id| *id <= NumberedSecret::MAX_ID)
+            plain(text).filter(|id| *id <= NumberedSecret::MAX_ID)
         })?,
     };
     parameters.finish(&["limit", "cursor", "environment", "status", "pepper"])?;
@@ -288,18 +290,22 @@ fn choice<T>(
 
 /// Reads `limit` and `cursor`.
 fn page(facts: &Facts<'_>, parameters: &mut Parameters) -> Result<Page, Problem> {
-    let limit =
-        match parameters.once("limit")? {
-            None => LIMIT_DEFAULT,
-            Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-                Problem::field("limit", format!("limit must be a whole number from 1 to {LIMIT_MAX}."))
-            })?,
-        };
+    let limit = match parameters.once("limit")? {
+        None => LIMIT_DEFAULT,
+        Some(text) => plain(&text)
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| Problem::field("limit", format!("limit must be a whole number from 1 to {LIMIT_MAX}.")))?,
+    };
     let before = match parameters.once("cursor")? {
         None => None,
         Some(text) => Cursor::parse(&text).filter(|cursor| cursor.slot == facts.slot).ok_or_else(wrong_cursor)?.before,
     };
     Ok(Page { before, limit })
+}
+
+/// A number written the one way it is written everywhere: no sign, no leading zeros.
+fn plain<T: FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse::<T>().ok().filter(|number| number.to_string() == text)
 }
 
 /// Accounts or keys per page when nothing is said.

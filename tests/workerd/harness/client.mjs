@@ -50,13 +50,47 @@ export function bearer(credential) {
   return credential === null ? {} : { Authorization: `Bearer ${credential}` };
 }
 
-/** A call of the admin API, by default with the root token. `body` is sent as JSON. */
+/**
+ * A call of the admin API, by default with the root token. `body` is sent as JSON. A PATCH is for any version unless a
+ * header says for which; a header that is undefined is not sent.
+ */
 export function admin(server, method, path, body, { token = secrets.KEYGATE_ROOT_TOKEN, headers = {} } = {}) {
-  const json = body === undefined ? {} : { "Content-Type": "application/json" };
+  const all = {
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    ...(method === "PATCH" ? { "If-Match": "*" } : {}),
+    ...bearer(token),
+    ...headers,
+  };
   return send(server, method, `/_keygate/admin/v1${path}`, {
-    headers: { ...json, ...bearer(token), ...headers },
+    headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)),
     body: body === undefined ? undefined : JSON.stringify(body),
   });
+}
+
+/** Every entry of a list of the admin API, page by page. */
+export async function listAll(server, path, { limit = 100 } = {}) {
+  const entries = [];
+  const target = `${path}${path.includes("?") ? "&" : "?"}limit=${limit}`;
+  for (let cursor = null; ;) {
+    const page = await admin(
+      server,
+      "GET",
+      cursor === null ? target : `${target}&cursor=${encodeURIComponent(cursor)}`,
+    );
+    if (page.status !== 200) throw new Error(`list: ${page.status} ${page.text}`);
+    entries.push(...page.json.data);
+    cursor = page.json.next_cursor;
+    if (cursor === null) return entries;
+  }
+}
+
+/** What the operator is told about every slot. */
+export async function slots(server) {
+  const answer = await send(server, "GET", "/_keygate/healthz?verbose", {
+    headers: bearer(secrets.KEYGATE_ROOT_TOKEN),
+  });
+  if (answer.status !== 200) throw new Error(`healthz?verbose: ${answer.status} ${answer.text}`);
+  return answer.json.slots;
 }
 
 /** Asks whether `key` may do what the query demands, such as `scope=contacts:read`. */
@@ -92,30 +126,41 @@ function created(answer) {
 
 /**
  * Sends a request as literal bytes, for what an HTTP library would refuse to send or would repair. `lines` are the
- * request line and the headers; `Host` and `Connection: close` are added.
+ * request line and the headers; `Host` and `Connection: close` are added. With `cutOff` the connection is closed for
+ * sending behind the body, whatever length was announced.
  */
-export function sendRaw(server, lines, body = "") {
+export function sendRaw(server, lines, body = "", { cutOff = false } = {}) {
   const { hostname, port } = new URL(server.url);
   const head = [...lines, `Host: ${hostname}:${port}`, "Connection: close", "", ""].join("\r\n");
+  const bytes = Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body, "latin1")]);
   return new Promise((resolve, reject) => {
     const received = [];
-    const socket = connect(Number(port), hostname, () => socket.write(Buffer.from(head + body, "latin1")));
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true }, () => {
+      if (cutOff) socket.end(bytes);
+      else socket.write(bytes);
+    });
     socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error(`no answer to ${lines[0]} in ${ANSWER_MS} ms`)));
     socket.on("data", (chunk) => received.push(chunk));
-    socket.on("error", reject);
-    socket.on("end", () => resolve(parse(Buffer.concat(received).toString("latin1"))));
+    // An answer may come before all of the request was taken, and the connection break under the rest.
+    socket.on("error", (error) => (received.length > 0 ? answered() : reject(error)));
+    socket.on("end", () => {
+      socket.end();
+      answered();
+    });
+    const answered = () => resolve(parse(Buffer.concat(received).toString("latin1")));
   });
 }
 
-/** An HTTP/1.1 answer read to the end of its connection. */
+/** An HTTP/1.1 answer read to the end of its connection; `wire` is all of it, a character per byte. */
 function parse(received) {
   const end = received.indexOf("\r\n\r\n");
   const [statusLine, ...fields] = received.slice(0, end).split("\r\n");
   const pairs = fields.map((field) => /^([^:]+):\s*(.*)$/.exec(field).slice(1));
   const headers = Object.fromEntries(pairs.map(([name, value]) => [name.toLowerCase(), value]));
   const body = received.slice(end + 4);
-  const text = headers["transfer-encoding"] === "chunked" ? unchunk(body) : body;
+  const text = Buffer.from(headers["transfer-encoding"] === "chunked" ? unchunk(body) : body, "latin1").toString();
   return {
+    wire: received,
     status: Number(statusLine.split(" ")[1]),
     headers,
     rawHeaders: pairs.flat(),

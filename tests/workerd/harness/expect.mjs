@@ -52,12 +52,18 @@ export function constant401(answer) {
   problem(answer, 401, "invalid_token");
 }
 
-/** `answer` is a success of the admin API with this status; the result is its body. */
+/**
+ * `answer` is a success of the admin API with this status; the result is its body. If that is one account or key, its
+ * version is in the ETag.
+ */
 export function success(answer, status = 200) {
   assert.equal(answer.status, status, answer.text);
   assert.equal(answer.headers["content-type"], "application/json");
-  onlyHeaders(answer, []);
-  return answer.json;
+  const body = answer.json;
+  if (body.id === undefined) assert.equal(answer.headers.etag, undefined);
+  else assert.match(answer.headers.etag, /^"[1-9][0-9]*"$/);
+  onlyHeaders(answer, ["etag"]);
+  return body;
 }
 
 /** `answer` lets the request of `key` through and names its holder in the identity headers. */

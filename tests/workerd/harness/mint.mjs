@@ -76,8 +76,8 @@ export function digestOf(key, pepper = secrets.KEYGATE_PEPPER) {
 }
 
 /** The name of a key's record in the mirror. */
-export function grantRecord(key) {
-  return `grant:${digestOf(key)}`;
+export function grantRecord(key, pepper = secrets.KEYGATE_PEPPER) {
+  return `grant:${digestOf(key, pepper)}`;
 }
 
 /** The name of an account's record in the mirror. */

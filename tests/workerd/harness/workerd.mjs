@@ -23,15 +23,19 @@ const STOP_MS = 3_000;
  * - `edges`: name → variables of that edge alone. The first one owns the Authority. One edge, `edge`, unless said.
  * - `bundle`: the directory of the built Worker.
  * - `authority`: `"own"`, `"down"` (every call fails) or `"hung"` (no call is ever answered).
+ * - `around`: the text of a module that stands between the runtime and the Worker (`./entry.js`), and exports what it
+ *   does.
  *
  * The result's `url` is the first edge's; `edges.<name>.url` each one's. Addresses change with every `restart`, which
- * takes the same options and keeps what it is not given; the Authority's storage and the KV records stay.
+ * takes the same options and keeps what it is not given; the Authority's storage (`objects` is its folder) and the KV
+ * records stay.
  */
 export async function startWorkerd(options = {}) {
   const directory = temporaryDirectory("workerd");
   const executable = guardedWorkerd();
-  mkdirSync(join(directory, "objects"));
-  const server = { kv: await startKv(), log: "", url: undefined, edges: {} };
+  const objects = join(directory, "objects");
+  mkdirSync(objects);
+  const server = { kv: await startKv(), objects, log: "", url: undefined, edges: {} };
   let settings = { env: {}, edges: { edge: {} }, bundle: released, authority: "own", ...options };
   let running;
 
@@ -94,7 +98,7 @@ const STAND_INS = {
   hung: "fetch() { return new Promise((resolve) => setTimeout(resolve, 3_600_000)); }",
 };
 
-function capnp({ env, edges, bundle, authority, directory, kvPort }) {
+function capnp({ env, edges, bundle, authority, around, directory, kvPort }) {
   const names = Object.keys(edges);
   const standIn = STAND_INS[authority];
   const services = [
@@ -106,7 +110,7 @@ function capnp({ env, edges, bundle, authority, directory, kvPort }) {
       const owner = name === names[0];
       const variables = { ...secrets, ...env, ...edges[name] };
       return `(name = ${text(name)}, worker = (
-        ${worker(bundle, directory)},
+        ${worker(bundle, around, directory)},
         bindings = [
           (name = "KEYGATE_KV", kvNamespace = "kv"),
           (name = "KEYGATE_AUTHORITY", durableObjectNamespace = (className = "Authority", serviceName = ${text(standIn ? "stand-in" : names[0])})),
@@ -140,12 +144,14 @@ const config :Workerd.Config = (
 `;
 }
 
-function worker(bundle, directory) {
+function worker(bundle, around, directory) {
   const { date, flags } = compatibility();
   const list = modules(bundle).map(
     ({ name, path, wasm }) =>
       `(name = ${text(name)}, ${wasm ? "wasm" : "esModule"} = embed ${text(relative(directory, path))})`,
   );
+  // The first module is the main one.
+  if (around !== undefined) list.unshift(`(name = "around.js", esModule = ${text(around)})`);
   return `modules = [${list.join(", ")}],
         compatibilityDate = ${text(date)},
         compatibilityFlags = [${flags.map(text).join(", ")}]`;

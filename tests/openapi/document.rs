@@ -1,0 +1,446 @@
+//! The document: what the product says of itself, put together.
+
+use keygate::{
+    authority::command::Refusal,
+    credential::{AccountRef, Environment, KeyId},
+    http::{self, Code, Problem},
+    policy::{Denial, Principal, Scope, ScopeSet, UnixMillis},
+};
+use serde_json::{Value, json};
+
+use super::{
+    schemas::{self, object, reference_to, with},
+    wire::{self, Api, Request},
+};
+
+/// An operation of the admin API.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    /// The schema of its answer.
+    answer: &'static str,
+    /// The refusals that are this operation's own.
+    refusals: &'static [Code],
+}
+
+const ACCOUNT: &str = "accounts/{account_id}";
+const AUDIT: &str = "accounts/{account_id}/audit";
+const KEYS: &str = "accounts/{account_id}/keys";
+const LOOKUP: &str = "accounts/{account_id}/keys/lookup";
+const KEY: &str = "accounts/{account_id}/keys/{key_id}";
+const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
+
+#[rustfmt::skip]
+const OPERATIONS: &[Operation] = &[
+    Operation { method: "POST", path: "accounts", name: "createAccount", summary: "Create an account.", answer: "ChangedAccount", refusals: &[Code::Conflict] },
+    Operation { method: "GET", path: "accounts", name: "listAccounts", summary: "List the accounts, newest first.", answer: "AccountPage", refusals: &[] },
+    Operation { method: "GET", path: ACCOUNT, name: "getAccount", summary: "Read an account.", answer: "Account", refusals: &[Code::NotFound] },
+    Operation { method: "PATCH", path: ACCOUNT, name: "changeAccount", summary: "Change an account. Absent members stay as they are.", answer: "ChangedAccount", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "GET", path: AUDIT, name: "listAudit", summary: "List what was changed in an account, newest first.", answer: "AuditPage", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: KEYS, name: "issueKey", summary: "Issue a key.", answer: "IssuedKey", refusals: &[Code::NotFound, Code::AccountInactive, Code::LimitReached] },
+    Operation { method: "GET", path: KEYS, name: "listKeys", summary: "List the keys of an account, newest first.", answer: "KeyPage", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: LOOKUP, name: "lookUpKey", summary: "Which key is this text?", answer: "Key", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: KEY, name: "getKey", summary: "Read a key.", answer: "Key", refusals: &[Code::NotFound] },
+    Operation { method: "PATCH", path: KEY, name: "changeKey", summary: "Change a key. Absent members stay as they are.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "POST", path: REVOKE, name: "revokeKey", summary: "Revoke a key, for good. Repeating it is a success.", answer: "ChangedKey", refusals: &[Code::NotFound] },
+];
+
+/// The whole document.
+pub fn document() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Keygate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Verifies bearer API keys at the edge. Errors are problems (RFC 9457) with a stable `code`. \
+                No answer may be cached.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/_keygate" }],
+        "tags": [
+            { "name": "keys", "description": "For holders of an API key, and proxies in front of an API." },
+            { "name": "admin", "description": "For the operator, with the root token." },
+            { "name": "self", "description": "For anyone." },
+        ],
+        "paths": paths(),
+        "components": {
+            "securitySchemes": {
+                "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key." },
+                "rootToken": { "type": "http", "scheme": "bearer", "description": "The operator's KEYGATE_ROOT_TOKEN." },
+            },
+            "parameters": {
+                "account_id": in_path("account_id", schemas::account_id()),
+                "key_id": in_path("key_id", schemas::key_id()),
+                "X-Keygate-Actor": in_header("X-Keygate-Actor", false, schemas::actor(),
+                    "Who, in your own product, orders this. Kept as `created_by` and in the audit."),
+                "Idempotency-Key": in_header("Idempotency-Key", false, schemas::idempotency_key(),
+                    "Random, hard to guess. Within 24 hours the same request with it has the same answer, and nothing \
+                     is done twice; another request with it is refused."),
+                "If-Match": in_header("If-Match", true, schemas::if_match(),
+                    "The `ETag` that you read: the change is refused if there was another since. `*`: whatever it is now."),
+            },
+            "headers": {
+                "No-Store": header(json!({ "const": "no-store" }), "Never to be cached."),
+                "ETag": header(json!({ "type": "string", "pattern": "^\"[0-9]+\"$" }), "The version, for If-Match."),
+            },
+            "responses": responses(),
+            "schemas": components(),
+        },
+    })
+}
+
+/// Every code there is. A new one has no place here until it is listed: then this does not compile.
+pub fn codes() -> Vec<Code> {
+    let after = |code: Code| match code {
+        Code::MissingCredential => Some(Code::InvalidRequest),
+        Code::InvalidRequest => Some(Code::InvalidToken),
+        Code::InvalidToken => Some(Code::InsufficientScope),
+        Code::InsufficientScope => Some(Code::AccountInactive),
+        Code::AccountInactive => Some(Code::NotFound),
+        Code::NotFound => Some(Code::MethodNotAllowed),
+        Code::MethodNotAllowed => Some(Code::Conflict),
+        Code::Conflict => Some(Code::LimitReached),
+        Code::LimitReached => Some(Code::PreconditionFailed),
+        Code::PreconditionFailed => Some(Code::PayloadTooLarge),
+        Code::PayloadTooLarge => Some(Code::UnsupportedMediaType),
+        Code::UnsupportedMediaType => Some(Code::IdempotencyConflict),
+        Code::IdempotencyConflict => Some(Code::PreconditionRequired),
+        Code::PreconditionRequired => Some(Code::Indeterminate),
+        Code::Indeterminate => Some(Code::Misconfigured),
+        Code::Misconfigured => Some(Code::UpstreamUnreachable),
+        Code::UpstreamUnreachable => None,
+    };
+    std::iter::successors(Some(Code::MissingCredential), |code| after(*code)).collect()
+}
+
+fn paths() -> Value {
+    let api = Api::new();
+    let mut paths = json!({});
+    for operation in OPERATIONS {
+        let path = &mut paths[format!("/admin/v1/{}", operation.path)];
+        path[operation.method.to_lowercase()] = administer(&api, operation);
+        let names = ["account_id", "key_id"].into_iter().filter(|name| operation.path.contains(name));
+        let parameters: Vec<Value> = names.map(parameter_reference).collect();
+        if !parameters.is_empty() {
+            path["parameters"] = parameters.into();
+        }
+    }
+    // Whatever the method of the request that a proxy asks about.
+    for method in ["get", "head", "post", "put", "patch", "delete", "options"] {
+        paths["/verify"][method] = verify(method);
+    }
+    paths["/verify"]["parameters"] = json!([{
+        "name": "scope",
+        "in": "query",
+        "description": "All of these are needed, and all of those that a space separates in one.",
+        "schema": { "type": "array", "items": schemas::demanded() },
+    }]);
+    let own = |name: &str, summary: &str, answer: Value, codes: &[Code]| {
+        let mut responses = all_refusals(codes);
+        responses["200"] = answer;
+        json!({ "operationId": name, "summary": summary, "tags": ["self"], "security": [{}], "responses": responses })
+    };
+    let mut whoami = own(
+        "whoami",
+        "Whom does this key stand for?",
+        success("Principal"),
+        &[&HOLDER[..], &[Code::AccountInactive]].concat(),
+    );
+    whoami["tags"] = json!(["keys"]);
+    whoami["security"] = json!([{ "apiKey": [] }]);
+    let mut health = own(
+        "health",
+        "Does this Worker run? And how are its slots?",
+        success("Health"),
+        &[Code::InvalidRequest, Code::MissingCredential, Code::InvalidToken, Code::Indeterminate],
+    );
+    health["security"] = json!([{}, { "rootToken": [] }]);
+    health["parameters"] = json!([{
+        "name": "verbose",
+        "in": "query",
+        "description": "Also how each slot is; this needs the root token. Any value will do.",
+        "allowEmptyValue": true,
+        "schema": { "type": "string", "examples": [""] },
+    }]);
+    let described = json!({ "description": "OK", "headers": no_store(), "content": { "application/json": { "schema": { "type": "object" } } } });
+    let openapi = own("openapi", "This document.", described, &[Code::InvalidRequest]);
+    for (path, operation) in [("/whoami", whoami), ("/healthz", health), ("/openapi.json", openapi)] {
+        paths[path]["head"] = head(&operation);
+        paths[path]["get"] = operation;
+    }
+    paths
+}
+
+/// What the holder of a key can be told.
+const HOLDER: [Code; 4] = [Code::InvalidRequest, Code::MissingCredential, Code::InvalidToken, Code::Indeterminate];
+
+fn verify(method: &str) -> Value {
+    let mut responses = all_refusals(&[&HOLDER[..], &[Code::InsufficientScope, Code::AccountInactive]].concat());
+    responses["200"] = json!({ "$ref": "#/components/responses/Allowed" });
+    let operation = json!({
+        "operationId": if method == "get" { "verify".into() } else { format!("verify_{method}") },
+        "summary": "May the holder of this key do what these scopes name?",
+        "tags": ["keys"],
+        "security": [{ "apiKey": [] }],
+        "responses": responses,
+    });
+    if method == "head" { without_content(operation) } else { operation }
+}
+
+/// Who the holder of a key is, as headers.
+fn allowed() -> Value {
+    let mut headers = no_store();
+    for (name, _) in http::identity_headers(&principal()) {
+        let value = match name {
+            "x-keygate-key-id" => schemas::key_id(),
+            "x-keygate-account-id" => schemas::account_id(),
+            "x-keygate-environment" => schemas::given("environment"),
+            "x-keygate-scopes" => with(json!({ "type": "string" }), "Space separated; empty where there is none."),
+            _ => panic!("nothing is said of the header {name}"),
+        };
+        headers[name] = json!({ "required": true, "schema": value });
+    }
+    json!({ "description": "The key may do this.", "headers": headers })
+}
+
+fn administer(api: &Api, operation: &Operation) -> Value {
+    let path = concrete(operation.path);
+    let request = Request::new(operation.method, &path);
+    let mut codes = vec![Code::InvalidRequest, Code::MissingCredential, Code::InvalidToken, Code::Indeterminate];
+    codes.extend(operation.refusals);
+    let mut described = json!({
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": ["admin"],
+        "security": [{ "rootToken": [] }],
+    });
+
+    let mut parameters: Vec<Value> = wire::parameters(api, request)
+        .iter()
+        .map(|name| {
+            let mut schema = schemas::parameter(name);
+            let description = schema.as_object_mut().unwrap().remove("description");
+            json!({ "name": name, "in": "query", "description": description, "schema": schema })
+        })
+        .collect();
+    if operation.method != "GET" {
+        let members = wire::members(api, request, |name| schemas::example(&schemas::given(name)));
+        let required = members.iter().any(|member| member.required);
+        let schema = schemas::body(&members);
+        described["requestBody"] =
+            json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+        codes.extend([Code::PayloadTooLarge, Code::UnsupportedMediaType]);
+    }
+    // Where a header does not matter, it can be anything.
+    let body = described["requestBody"]["content"]["application/json"]["schema"].as_object();
+    let body = body.map(|schema| schemas::example(&schema.clone().into()));
+    let request = Request { body: body.as_ref(), ..request };
+    let heeds = |request| api.parse(request).is_err_and(|problem| problem.reply().status == 400);
+    if heeds(Request { actor: Some(""), ..request }) {
+        parameters.push(parameter_reference("X-Keygate-Actor"));
+    }
+    if heeds(Request { idempotency_key: Some("short"), ..request }) {
+        parameters.push(parameter_reference("Idempotency-Key"));
+        codes.push(Code::IdempotencyConflict);
+    }
+    if heeds(Request { if_match: Some("unquoted"), ..request }) {
+        parameters.push(parameter_reference("If-Match"));
+        codes.extend([Code::PreconditionFailed, Code::PreconditionRequired]);
+    }
+    if !parameters.is_empty() {
+        described["parameters"] = parameters.into();
+    }
+
+    let created = operation.method == "POST" && matches!(operation.answer, "ChangedAccount" | "IssuedKey");
+    let mut responses = all_refusals(&codes);
+    let mut answer = success(operation.answer);
+    if !operation.answer.ends_with("Page") {
+        answer["headers"]["ETag"] = header_reference("ETag");
+    }
+    responses[if created { "201" } else { "200" }] = answer;
+    described["responses"] = responses;
+    described
+}
+
+/// A path with an account and a key in it.
+pub fn concrete(path: &str) -> String {
+    let account = AccountRef { slot: super::support::SLOT, number: 1 };
+    path.replace("{account_id}", &account.to_string()).replace("{key_id}", "key_00000000000000000000")
+}
+
+fn success(schema: &str) -> Value {
+    json!({
+        "description": "OK",
+        "headers": no_store(),
+        "content": { "application/json": { "schema": reference_to(schema) } },
+    })
+}
+
+fn all_refusals(codes: &[Code]) -> Value {
+    let mut responses = json!({});
+    for code in codes {
+        let (_, status, title) = code.parts();
+        responses[status.to_string()] = json!({ "$ref": format!("#/components/responses/{}", title.replace(' ', "")) });
+    }
+    responses
+}
+
+/// What several operations answer; of refusals one per status, which names the codes that go with it.
+fn responses() -> Value {
+    let mut responses = json!({
+        "Allowed": allowed(),
+        "Bodiless": { "description": "As for GET, without a body.", "headers": no_store() },
+    });
+    for code in codes() {
+        let (_, status, title) = code.parts();
+        let same: Vec<&str> =
+            codes().iter().map(|code| code.parts()).filter(|parts| parts.1 == status).map(|parts| parts.0).collect();
+        let mut schema = reference_to("Problem");
+        schema["properties"] = json!({ "code": { "enum": same }, "status": { "const": status } });
+        let mut headers = no_store();
+        match code {
+            Code::MissingCredential | Code::InvalidToken => {
+                headers["WWW-Authenticate"] = header(json!({ "type": "string" }), "The challenge (RFC 6750).");
+            }
+            Code::MethodNotAllowed => {
+                headers["Allow"] = header(json!({ "type": "string" }), "The methods that would be right.");
+            }
+            _ => {}
+        }
+        responses[title.replace(' ', "")] = json!({
+            "description": title,
+            "headers": headers,
+            "content": { "application/problem+json": { "schema": schema } },
+        });
+    }
+    responses
+}
+
+fn components() -> Value {
+    let (api, account) = (Api::new(), json!({ "name": "Acme", "external_id": "cust-42" }));
+    let changed_account = api.sent("POST", "accounts", Some(account));
+    let account_path = format!("accounts/{}", changed_account["id"].as_str().unwrap());
+    let keys_path = format!("{account_path}/keys");
+    api.sent("PATCH", &account_path, Some(json!({ "status": "suspended" })));
+    api.sent("PATCH", &account_path, Some(json!({ "status": "active" })));
+    let issued = api.sent("POST", &keys_path, Some(json!({ "environment": "live" })));
+    let key_path = format!("{keys_path}/{}", issued["id"].as_str().unwrap());
+    let changed_key = api.sent("PATCH", &key_path, Some(json!({ "name": "deploy", "disabled": true })));
+    api.sent("POST", &format!("{key_path}/revoke"), None);
+
+    let account = api.sent("GET", &account_path, None);
+    let accounts = api.sent("GET", "accounts", None);
+    let key = api.sent("GET", &key_path, None);
+    let keys = api.sent("GET", &keys_path, None);
+    let audit = api.sent("GET", &format!("{account_path}/audit"), None);
+    let entries: Vec<&Value> = audit["data"].as_array().unwrap().iter().collect();
+    let both = entries.iter().flat_map(|entry| [&entry["before"], &entry["after"]]);
+    let none = json!({});
+    let changes: Vec<&Value> = both.filter(|change| change.is_object()).chain([&none]).collect();
+    let principal: Value = serde_json::from_str(&http::whoami(&principal()).body).unwrap();
+    let brief: Value = serde_json::from_str(&http::health("GET").body).unwrap();
+    let verbose: Value = serde_json::from_str(&http::verbose_health("ok", Vec::new()).body).unwrap();
+    let names: Vec<&str> = codes().iter().map(|code| code.parts().0).collect();
+    let unreachable = json!({
+        "type": "object",
+        "properties": { "slot": schemas::of_health("slot"), "status": { "const": "unreachable" } },
+        "required": ["slot", "status"],
+        "additionalProperties": false,
+    });
+
+    let mut head = object(&[&account["audit_head"]], schemas::of_head);
+    head["description"] = "The newest entry of the account's audit.".into();
+    json!({
+        "Account": object(&[&account, &changed_account], schemas::of_account),
+        "ChangedAccount": and_more("Account", &account, &changed_account),
+        "AccountPage": object(&[&accounts], |name| schemas::of_page(name, "Account")),
+        "ApiAccess": schemas::api_access(&account["api_access"]),
+        "AuditHead": head,
+        "AuditEntry": object(&entries, schemas::of_entry),
+        "AuditPage": object(&[&audit], |name| schemas::of_page(name, "AuditEntry")),
+        "Changed": object(&changes, schemas::of_change),
+        "Key": object(&[&key, &issued], schemas::of_key),
+        "ChangedKey": and_more("Key", &key, &changed_key),
+        "IssuedKey": and_more("Key", &key, &issued),
+        "KeyPage": object(&[&keys], |name| schemas::of_page(name, "Key")),
+        "Principal": object(&[&principal], schemas::of_principal),
+        "Health": object(&[&brief, &verbose], schemas::of_health),
+        "Slot": { "oneOf": [object(&[&api.condition()], schemas::of_health), unreachable] },
+        "Problem": object(&problems().iter().collect::<Vec<_>>(), |name| schemas::of_problem(name, &names)),
+    })
+}
+
+/// What `schema` describes, with members that only this answer has.
+fn and_more(schema: &str, usual: &Value, answer: &Value) -> Value {
+    let more = answer.as_object().unwrap().keys().filter(|name| usual.get(name).is_none());
+    let mut schema = reference_to(schema);
+    schema["required"] = more.cloned().collect::<Vec<_>>().into();
+    schema
+}
+
+/// Problems with all members that one can have.
+fn problems() -> Vec<Value> {
+    let denial = Denial::InsufficientScope {
+        required: vec![Scope::parse("a:b").unwrap()],
+        missing: vec![Scope::parse("a:b").unwrap()],
+    };
+    [Problem::not_found(), Problem::denial(&denial), Problem::refusal(Refusal::external_id_taken("x"))]
+        .iter()
+        .map(|problem| serde_json::from_str(&problem.reply().body).unwrap())
+        .collect()
+}
+
+fn principal() -> Principal {
+    Principal {
+        key_id: KeyId::parse("key_c06af5216d9a4ed13f06").unwrap(),
+        account: AccountRef { slot: 0, number: 1 },
+        environment: Environment::Live,
+        scopes: ScopeSet::default(),
+        features: Vec::new(),
+        expires_at: Some(UnixMillis::EPOCH),
+    }
+}
+
+/// The same for HEAD, which is answered without a body.
+fn head(operation: &Value) -> Value {
+    let mut operation = operation.clone();
+    operation["operationId"] = format!("{}_head", operation["operationId"].as_str().unwrap()).into();
+    without_content(operation)
+}
+
+fn without_content(mut operation: Value) -> Value {
+    let bodiless = json!({ "$ref": "#/components/responses/Bodiless" });
+    let allowed = operation["responses"]["200"].take();
+    operation["responses"] = json!({
+        "200": if allowed["$ref"].is_string() { &allowed } else { &bodiless },
+        "4XX": bodiless,
+        "5XX": bodiless,
+    });
+    operation
+}
+
+fn in_path(name: &str, schema: Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}
+
+fn in_header(name: &str, required: bool, schema: Value, description: &str) -> Value {
+    json!({ "name": name, "in": "header", "required": required, "description": description, "schema": schema })
+}
+
+fn parameter_reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/parameters/{name}") })
+}
+
+fn header(schema: Value, description: &str) -> Value {
+    json!({ "required": true, "description": description, "schema": schema })
+}
+
+fn header_reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
+fn no_store() -> Value {
+    json!({ "Cache-Control": header_reference("No-Store") })
+}

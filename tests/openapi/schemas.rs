@@ -1,0 +1,423 @@
+//! What values look like. The members of an object are those that the product itself writes or takes; what is said
+//! here is what each of them means.
+
+use std::sync::LazyLock;
+
+use keygate::{
+    authority::{ListedStatus, audit::ACTIONS},
+    credential::{Brand, Environment, NumberedSecret},
+    http::{FEATURES_MAX, MAX_ACTIVE_KEYS_MAX, NAME_CHARACTERS_MAX, REFERENCE_BYTES_MAX, admin},
+    policy::{Access, AccountStatus, MAX_SCOPES},
+};
+use serde_json::{Map, Value, json};
+
+use super::wire::{Api, Member, Request, limits, understood};
+
+/// An object with exactly the members of `samples`: required where all of them have it, and nothing else allowed.
+pub fn object(samples: &[&Value], schema: impl Fn(&str) -> Value) -> Value {
+    let samples: Vec<&Map<String, Value>> = samples.iter().map(|sample| sample.as_object().unwrap()).collect();
+    let mut properties = Map::new();
+    for name in samples.iter().flat_map(|sample| sample.keys()) {
+        properties.entry(name).or_insert_with(|| schema(name));
+    }
+    let required: Vec<&String> =
+        properties.keys().filter(|name| samples.iter().all(|sample| sample.contains_key(*name))).collect();
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+/// The body of a request that takes these members.
+pub fn body(members: &[Member]) -> Value {
+    let properties: Map<String, Value> =
+        members.iter().map(|member| (member.name.clone(), or_null_if(member.nullable, given(&member.name)))).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let required: Vec<&str> = members.iter().filter(|member| member.required).map(|member| &*member.name).collect();
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// A member of a request body.
+pub fn given(name: &str) -> Value {
+    match name {
+        "name" => with(label(), "For people to read. Not blank."),
+        "external_id" => with(reference("cust-42"), "The id in your own product. No two accounts have the same."),
+        "brand" => with(brand(), "What the account's keys begin with. Prefixes known as other vendors' are refused."),
+        "status" => with(word(account_statuses()), "`suspended` refuses every key of the account."),
+        "max_active_keys" => with(
+            json!({ "type": "integer", "minimum": 1, "maximum": MAX_ACTIVE_KEYS_MAX, "examples": [100] }),
+            "Keys per environment that are neither revoked nor expired. Null: no limit.",
+        ),
+        "api_access" => reference_to("ApiAccess"),
+        "features" => with(features(), "Features switched on. Duplicates are dropped."),
+        "default_scopes" => with(scopes(), &format!("What a key gets that is issued without `scopes`. {}", distinct())),
+        "environment" => with(word(environments()), "Which environment the key is for."),
+        "scopes" => {
+            with(scopes(), &format!("What the key may do. Absent: the account's default_scopes. {}", distinct()))
+        }
+        "not_before" => {
+            with(instant("2029-01-31T00:00:00Z"), "Refused before this instant, which is before `expires_at`.")
+        }
+        "expires_at" => with(instant("2030-01-31T00:00:00Z"), "Refused from this instant on, which is in the future."),
+        "disabled" => {
+            with(json!({ "type": "boolean", "examples": [true] }), "True refuses the key until it is enabled again.")
+        }
+        "key" => with(json!({ "type": "string", "examples": [KEY_TEXT] }), "The text of a key."),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A query parameter.
+pub fn parameter(name: &str) -> Value {
+    match name {
+        "limit" => {
+            let (default, maximum) = limits(&Api::new());
+            with(
+                json!({ "type": "integer", "minimum": 1, "maximum": maximum, "default": default, "examples": [10] }),
+                "How many at most.",
+            )
+        }
+        "cursor" => with(text(CURSOR, "0-"), "The `next_cursor` of an earlier page."),
+        "external_id" => {
+            with(json!({ "type": "string", "examples": ["cust-42"] }), "Only the account with this external_id.")
+        }
+        "environment" => with(word(environments()), "Only keys of this environment."),
+        "status" => with(word(key_statuses()), "Only keys in this state."),
+        "pepper" => with(
+            json!({ "type": "integer", "minimum": 0, "maximum": NumberedSecret::MAX_ID, "examples": [1] }),
+            "Only keys minted with the pepper of this id.",
+        ),
+        "action" => with(word(ACTIONS.map(Value::from).into()), "Only what was done by this."),
+        "actor" => with(json!({ "type": "string", "examples": ["alice"] }), "Only what this actor ordered."),
+        "subject" => with(
+            json!({ "type": "string", "examples": ["key_c06af5216d9a4ed13f06"] }),
+            "Only what was done to this account or key.",
+        ),
+        _ => panic!("nothing is said of the parameter {name}"),
+    }
+}
+
+/// A member of an account.
+pub fn of_account(name: &str) -> Value {
+    match name {
+        "id" => account_id(),
+        "external_id" | "max_active_keys" => or_null_if(true, given(name)),
+        "audit_head" => reference_to("AuditHead"),
+        "name" | "brand" | "status" | "api_access" | "features" | "default_scopes" => given(name),
+        _ => of_both(name),
+    }
+}
+
+/// A member of a key.
+pub fn of_key(name: &str) -> Value {
+    match name {
+        "id" => key_id(),
+        "key" => with(json!({ "type": "string", "examples": [KEY_TEXT] }), "The key itself. Nobody will see it again."),
+        "account_id" => account_id(),
+        "name" => or_null_if(true, given("name")),
+        "environment" => given("environment"),
+        "scopes" => with(scopes(), "What it may do."),
+        "status" => word(key_statuses()),
+        "hint" => with(text_example("kg_live_...USM7"), "Beginning and end of the key, to recognise it by."),
+        "not_before" | "expires_at" => or_null_if(true, given(name)),
+        "last_used_at" | "revoked_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
+        _ => of_both(name),
+    }
+}
+
+fn of_both(name: &str) -> Value {
+    match name {
+        "created_at" => instant("2027-01-31T00:00:00.000Z"),
+        "created_by" => with(or_null_if(true, reference("alice")), "The X-Keygate-Actor who created it."),
+        "mirrored" => with(json!({ "type": "boolean" }), "Whether Workers KV has this change already."),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A member of an entry of the audit.
+pub fn of_entry(name: &str) -> Value {
+    match name {
+        "account" => account_id(),
+        "number" => with(json!({ "type": "integer", "minimum": 1 }), "Its place in the account's chain."),
+        "at" => instant("2027-01-31T00:00:00.000Z"),
+        "sequence" => with(json!({ "type": "integer", "minimum": 1 }), "Its place among all changes of the slot."),
+        "credential" => with(text_example("root"), "The credential that ordered it, by its public name."),
+        "actor" => with(or_null_if(true, reference("alice")), "The X-Keygate-Actor who ordered it."),
+        "action" => word(ACTIONS.map(Value::from).into()),
+        "subject" => {
+            with(text("^(acct_[0-9a-f]{10}|key_[0-9a-f]{20})$", "key_c06af5216d9a4ed13f06"), "The account or key.")
+        }
+        "before" => with(
+            json!({ "anyOf": [reference_to("Changed"), { "type": "null" }] }),
+            "The members that changed, as they were; null for something new.",
+        ),
+        "after" => with(reference_to("Changed"), "The members that changed, as they are since."),
+        "previous" => with(hash(), "The hash of the entry before; zeros for the first."),
+        "hash" => with(
+            hash(),
+            "SHA-256 of this entry without `hash`, as compact JSON with its members in the order in which they are sent.",
+        ),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A member of an account or key that the audit shows a change of.
+pub fn of_change(name: &str) -> Value {
+    let mut statuses = account_statuses();
+    statuses.extend(key_statuses().into_iter().filter(|status| !account_statuses().contains(status)));
+    match name {
+        "status" => word(statuses),
+        "name" => or_null_if(true, label()),
+        "scopes" => scopes(),
+        "not_before" | "expires_at" => or_null_if(true, instant("2030-01-31T00:00:00.000Z")),
+        _ => of_account_or_key(name),
+    }
+}
+
+fn of_account_or_key(name: &str) -> Value {
+    match name {
+        "environment" | "hint" | "revoked_at" => of_key(name),
+        _ => of_account(name),
+    }
+}
+
+/// A member of the newest entry's name.
+pub fn of_head(name: &str) -> Value {
+    match name {
+        "number" => with(json!({ "type": "integer", "minimum": 1 }), "How many entries there are."),
+        _ => of_entry(name),
+    }
+}
+
+/// A member of a page; `items` is in it.
+pub fn of_page(name: &str, items: &str) -> Value {
+    match name {
+        "data" => json!({ "type": "array", "items": reference_to(items) }),
+        "next_cursor" => with(or_null_if(true, text(CURSOR, "0-41")), "Where the next page begins; null on the last."),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A member of what a key stands for.
+pub fn of_principal(name: &str) -> Value {
+    match name {
+        "key_id" => key_id(),
+        "features" => features(),
+        _ => of_key(name),
+    }
+}
+
+/// A member of the health of the Worker, or of one of its slots.
+pub fn of_health(name: &str) -> Value {
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    match name {
+        "status" => with(word(["ok", "degraded"].map(Value::from).into()), "`degraded` when a slot does not answer."),
+        "version" => text_example(env!("CARGO_PKG_VERSION")),
+        "slots" => with(json!({ "type": "array", "items": reference_to("Slot") }), "With `?verbose`."),
+        "slot" => json!({ "type": "integer", "minimum": 0, "maximum": u8::MAX }),
+        "accounts" => count(),
+        "unmirrored" => with(count(), "Changes that Workers KV does not have yet."),
+        "oldest_unmirrored_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
+        "keys_by_pepper" => with(
+            json!({ "type": "object", "propertyNames": { "pattern": "^([0-9]|1[0-5])$" }, "additionalProperties": count() }),
+            "Keys that are not revoked, by the id of the pepper they were minted with.",
+        ),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A member of a problem.
+pub fn of_problem(name: &str, codes: &[&str]) -> Value {
+    match name {
+        "type" => json!({ "type": "string", "pattern": "^urn:keygate:problem:[a-z_]+$" }),
+        "title" => json!({ "type": "string" }),
+        "status" => json!({ "type": "integer" }),
+        "detail" => with(json!({ "type": "string" }), "For people. Says what would be right."),
+        "code" => with(json!({ "type": "string", "enum": codes }), "For programs. Never renamed."),
+        "field" => with(json!({ "type": "string" }), "The member, parameter or header at fault."),
+        "missing_scopes" => json!({ "type": "array", "items": scope() }),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// Which access an account has, per environment.
+pub fn api_access(sample: &Value) -> Value {
+    let words = [Access::Off, Access::Requested, Access::Active].map(|access| access.as_str().into());
+    let mut schema = object(&[sample], |_| word(words.to_vec()));
+    schema["description"] = "Whether keys can be issued and used, per environment.".into();
+    schema
+}
+
+/// The name of an account in a path.
+pub fn account_id() -> Value {
+    text("^acct_[0-9a-f]{10}$", "acct_001e9cafeb")
+}
+
+/// The name of a key in a path.
+pub fn key_id() -> Value {
+    text("^key_[0-9a-f]{20}$", "key_c06af5216d9a4ed13f06")
+}
+
+/// `X-Keygate-Actor`.
+pub fn actor() -> Value {
+    reference("alice")
+}
+
+/// `Idempotency-Key`.
+pub fn idempotency_key() -> Value {
+    let (min, max) = (admin::IDEMPOTENCY_KEY_MIN, admin::IDEMPOTENCY_KEY_MAX);
+    text(&format!("^[!-~]{{{min},{max}}}$"), "6Zk0cX3w9S1yVb7QmN2dTf")
+}
+
+/// `If-Match`.
+pub fn if_match() -> Value {
+    text(r#"^(\*|(W/)?"[^",]*"( *, *(W/)?"[^",]*")*)$"#, "\"12\"")
+}
+
+/// A scope, or several with a space between them.
+pub fn demanded() -> Value {
+    let one = scope_pattern();
+    text(&format!("^{one}( {one})*$"), "contacts:read")
+}
+
+/// A schema of the document.
+pub fn reference_to(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// The same with an explanation.
+pub fn with(mut schema: Value, description: &str) -> Value {
+    schema["description"] = description.into();
+    schema
+}
+
+/// A value that the schema allows: its example, or its first word, or an object with all members.
+pub fn example(schema: &Value) -> Value {
+    if let Some(properties) = schema["properties"].as_object() {
+        return properties.iter().map(|(name, schema)| (name.clone(), example(schema))).collect();
+    }
+    if schema["$ref"] == reference_to("ApiAccess")["$ref"] {
+        return json!({ "live": "active", "test": "off" });
+    }
+    let example = schema["examples"].get(0).or_else(|| schema["enum"].get(0));
+    example.unwrap_or_else(|| panic!("no example: {schema}")).clone()
+}
+
+fn or_null_if(nullable: bool, mut schema: Value) -> Value {
+    if nullable {
+        schema["type"] = json!([schema["type"], "null"]);
+        if let Some(words) = schema.get_mut("enum") {
+            words.as_array_mut().unwrap().push(Value::Null);
+        }
+    }
+    schema
+}
+
+fn word(words: Vec<Value>) -> Value {
+    json!({ "type": "string", "enum": words })
+}
+
+fn text(pattern: &str, example: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern, "examples": [example] })
+}
+
+fn text_example(example: &str) -> Value {
+    json!({ "type": "string", "examples": [example] })
+}
+
+fn instant(example: &str) -> Value {
+    json!({ "type": "string", "format": "date-time", "examples": [example] })
+}
+
+fn hash() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+}
+
+fn reference(example: &str) -> Value {
+    text(&format!("^[!-~]{{1,{REFERENCE_BYTES_MAX}}}$"), example)
+}
+
+fn brand() -> Value {
+    let (min, max) = (Brand::MIN_LENGTH - 1, Brand::MAX_LENGTH - 1);
+    let mut schema = text(&format!("^[a-z][a-z0-9]{{{min},{max}}}$"), "acme");
+    schema["default"] = Brand::default().as_str().into();
+    schema
+}
+
+fn features() -> Value {
+    let one = text("^[a-z][a-z0-9_-]{0,63}$", "beta");
+    json!({ "type": "array", "items": one, "maxItems": FEATURES_MAX, "examples": [["beta"]] })
+}
+
+fn scopes() -> Value {
+    json!({ "type": "array", "items": scope(), "examples": [["contacts:*", "reports:read"]] })
+}
+
+/// JSON Schema cannot say this otherwise.
+fn distinct() -> String {
+    format!("At most {MAX_SCOPES} distinct ones.")
+}
+
+fn scope() -> Value {
+    text(&format!("^{}$", scope_pattern()), "contacts:read")
+}
+
+fn scope_pattern() -> String {
+    let part = r"(\*|[a-z][a-z0-9_-]{0,31})";
+    format!(r"(\*|{part}:{part})")
+}
+
+fn environments() -> Vec<Value> {
+    [Environment::Live, Environment::Test].map(|environment| environment.as_str().into()).to_vec()
+}
+
+fn account_statuses() -> Vec<Value> {
+    [AccountStatus::Active, AccountStatus::Suspended].map(|status| status.as_str().into()).to_vec()
+}
+
+fn key_statuses() -> Vec<Value> {
+    [ListedStatus::Active, ListedStatus::Disabled, ListedStatus::Expired, ListedStatus::Revoked]
+        .map(|status| status.as_str().into())
+        .to_vec()
+}
+
+/// A name: its characters are those that are accepted in one, and one of them is no blank.
+fn label() -> Value {
+    static LABEL: LazyLock<Value> = LazyLock::new(find_label);
+    LABEL.clone()
+}
+
+fn find_label() -> Value {
+    let api = Api::new();
+    let accepted = |name: String| {
+        let body = json!({ "name": name });
+        understood(&api.parse(Request { body: Some(&body), ..Request::new("POST", "accounts") }))
+    };
+    let refused = class(|character| !accepted(format!("a{character}")));
+    let blank = class(|character| !accepted(character.to_string()));
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": NAME_CHARACTERS_MAX,
+        "pattern": format!("^[^{refused}]*[^{blank}][^{refused}]*$"),
+        "examples": ["Acme"],
+    })
+}
+
+/// The characters that fit, as ranges of a regular expression's class. All that matter are below U+3001.
+fn class(fits: impl Fn(char) -> bool) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for character in ('\0'..='\u{3001}').filter(|character| fits(*character)) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == u32::from(character) => *last += 1,
+            _ => ranges.push((character.into(), character.into())),
+        }
+    }
+    let range = |(first, last): &(u32, u32)| {
+        if first == last { format!("\\u{first:04x}") } else { format!("\\u{first:04x}-\\u{last:04x}") }
+    };
+    ranges.iter().map(range).collect()
+}
+
+const CURSOR: &str = "^(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]*)?$";
+const KEY_TEXT: &str = "kg_live_16jFWlR2GxmktTDThE6li5NOgJrOpDS7wIkMTK3i3VQOVv49USM7";

@@ -1,0 +1,112 @@
+// The description of the API, as the Worker gives it out: it is there for anyone, and true. What it says is tried by
+// schemathesis, which makes requests from it, right and wrong ones, and checks every answer against it.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { repository } from "./harness/bundle.mjs";
+import { admin, bearer, createAccount, issueKey, send } from "./harness/client.mjs";
+import { onlyHeaders, problem } from "./harness/expect.mjs";
+import { guarded, temporaryDirectory } from "./harness/guard.mjs";
+import { secrets } from "./harness/secrets.mjs";
+import { startWorkerd } from "./harness/workerd.mjs";
+
+const DOCUMENT = "/_keygate/openapi.json";
+
+let server, account, key;
+
+before(async () => {
+  server = await startWorkerd();
+  account = await createAccount(server);
+  key = await issueKey(server, account);
+});
+after(() => server?.stop());
+
+test("anyone can read the document, with GET and HEAD alone", async () => {
+  const answer = await send(server, "GET", DOCUMENT);
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers["content-type"], "application/json");
+  onlyHeaders(answer, []);
+  assert.equal(answer.json.openapi, "3.1.0");
+  assert.equal((await send(server, "HEAD", DOCUMENT)).status, 200);
+  problem(await send(server, "POST", DOCUMENT), 405, "method_not_allowed", { allow: "GET, HEAD" });
+  problem(await send(server, "GET", `${DOCUMENT}?x=1`), 400, "invalid_request", { field: "x" });
+});
+
+test("it is there before anything is configured, and names the prefix", async () => {
+  const nothing = Object.fromEntries(Object.keys(secrets).map((name) => [name, undefined]));
+  const other = await startWorkerd({ env: { ...nothing, KEYGATE_PREFIX: "/other/prefix" } });
+  try {
+    const answer = await send(other, "GET", "/other/prefix/openapi.json");
+    assert.equal(answer.status, 200);
+    assert.deepEqual(answer.json.servers, [{ url: "/other/prefix" }]);
+  } finally {
+    await other.stop();
+  }
+});
+
+test("every operation refuses a parameter that the document does not have, and names those that it has", async (t) => {
+  const document = (await send(server, "GET", DOCUMENT)).json;
+  const resolved = (part) =>
+    part.$ref ? part.$ref.slice(2).split("/").reduce((whole, name) => whole[name], document) : part;
+  for (const [path, { parameters: shared = [], ...operations }] of Object.entries(document.paths)) {
+    for (const [method, { operationId, security, parameters = [] }] of Object.entries(operations)) {
+      if (method === "head") continue;
+      await t.test(operationId, async () => {
+        const concrete = path.replace("{account_id}", account.id).replace("{key_id}", key.id);
+        const token = "apiKey" in security[0] ? key.key : secrets.KEYGATE_ROOT_TOKEN;
+        const headers = { ...bearer(token), "If-Match": "*" };
+        const answer = await send(server, method.toUpperCase(), `/_keygate${concrete}?zzz=1`, { headers });
+        problem(answer, 400, "invalid_request", { field: "zzz" });
+        const names = [...shared, ...parameters].map(resolved).filter((it) => it.in === "query").map((it) => it.name);
+        assert.equal(/it takes (.*)\.$/.exec(answer.json.detail)[1], names.join(", ") || "none");
+      });
+    }
+  }
+});
+
+const skip = !process.env.SCHEMATHESIS && "scripts/test installs schemathesis";
+
+test("schemathesis finds nothing", { skip }, async () => {
+  // The key that verifies belongs to another account than the one that is being changed all the time.
+  const changed = await createAccount(server);
+  const keys = [];
+  for (let count = 0; count < 12; count++) keys.push(await issueKey(server, changed));
+  const settings = join(repository, "tests/workerd/schemathesis");
+  const { status, output } = await run(
+    process.env.SCHEMATHESIS,
+    ["--config-file", join(settings, "schemathesis.toml"), "run", `${server.url}${DOCUMENT}`, "--no-color"],
+    {
+      cwd: temporaryDirectory("schemathesis"), // it leaves caches there
+      env: {
+        ...process.env,
+        KEYGATE_TEST_HOOKS: join(settings, "hooks.py"),
+        KEYGATE_TEST_ROOT_TOKEN: secrets.KEYGATE_ROOT_TOKEN,
+        KEYGATE_TEST_KEY: key.key,
+        KEYGATE_TEST_ACCOUNT: changed.id,
+        KEYGATE_TEST_KEYS: keys.map(({ id }) => id).join(" "),
+        PYTHONDONTWRITEBYTECODE: "1",
+      },
+    },
+  );
+  assert.equal(status, 0, output);
+  assert.match(output, /No issues found/);
+  // It did not only knock: the account and its keys were changed many times.
+  const { json } = await admin(server, "GET", `/accounts/${changed.id}/audit?limit=100`);
+  const changes = json.data.filter(({ action }) => action.endsWith(".change") || action === "key.revoke");
+  assert.ok(changes.length >= 12, `only ${changes.length} changes`);
+});
+
+/** Runs a program to its end, which comes with the end of this process at the latest. */
+function run(command, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(guarded(command).path, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text) => (output += text));
+    }
+    child.on("error", reject);
+    child.on("close", (status) => resolve({ status, output }));
+  });
+}
