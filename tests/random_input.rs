@@ -51,7 +51,7 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
     }
 }
 
-/// Found by fuzzing `copy`: the MAC was decoded without regard to case, so that one copy had many spellings.
+/// Found by random inputs, `copy`: the MAC was decoded without regard to case, so that one copy had many spellings.
 #[test]
 fn a_copy_whose_mac_is_spelled_in_capitals_is_no_copy() {
     let signing = NumberedSecret::parse(&format!("2:{}", "22".repeat(32))).unwrap();
@@ -64,7 +64,7 @@ fn a_copy_whose_mac_is_spelled_in_capitals_is_no_copy() {
     assert_eq!(AccountCopy::verify(&signing, account, &capitals), Err(CopyFault::Form));
 }
 
-/// Found by fuzzing `message`: an answer that did not speak of the grant at all was read as "there is no such key", on
+/// Found by random inputs, `message`: an answer that did not speak of the grant at all was read as "there is no such key", on
 /// which a good key is refused with 401.
 #[test]
 fn an_answer_that_does_not_speak_of_the_key_is_not_taken_for_one_that_it_is_unknown() {
@@ -75,7 +75,7 @@ fn an_answer_that_does_not_speak_of_the_key_is_not_taken_for_one_that_it_is_unkn
     assert_eq!(serde_json::from_str::<Copies>(r#"{"grant":null,"account":null}"#).unwrap(), unknown);
 }
 
-/// Found by fuzzing `command`: `"012"` and `"+12"` were read as the number 12, but are other tags (RFC 9110 §8.8.3.2).
+/// Found while writing the property `command`: `"012"` and `"+12"` were read as the number 12, but are other tags (RFC 9110 §8.8.3.2).
 #[test]
 fn an_if_match_that_spells_the_version_differently_does_not_match_it() {
     let input = |tag: &str| format!("PATCH accounts/acct_0000000001\nif-match: {tag}\n\n");

@@ -271,7 +271,7 @@ pub fn idempotency_key() -> Value {
 
 /// `If-Match`.
 pub fn if_match() -> Value {
-    text(r#"^(\*|(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*)$"#, "\"12\"")
+    text(r#"^(\*|(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*)$"#, "*")
 }
 
 /// A scope, or several with a space between them.

@@ -92,10 +92,14 @@ test("schemathesis finds nothing", { skip }, async () => {
   );
   assert.equal(status, 0, output);
   assert.match(output, /No issues found/);
-  // It did not only knock: the account and its keys were changed many times.
-  const { json } = await admin(server, "GET", `/accounts/${changed.id}/audit?limit=100`);
-  const changes = json.data.filter(({ action }) => action.endsWith(".change") || action === "key.revoke");
-  assert.ok(changes.length >= 12, `only ${changes.length} changes`);
+  // It did not only knock: the account's keys were changed. (Revoking again is a success without an entry.)
+  const changes = await Promise.all(
+    ["account.change", "key.change", "key.revoke"].map((action) =>
+      admin(server, "GET", `/accounts/${changed.id}/audit?action=${action}`),
+    ),
+  );
+  const counts = changes.map(({ json }) => json.data.length);
+  assert.ok(counts.reduce((sum, count) => sum + count) >= 5, `changes: ${counts.join(", ")}`);
 });
 
 /** Runs a program to its end, which comes with the end of this process at the latest. */
