@@ -1,10 +1,11 @@
 //! The Cloudflare runtime: the only folder that names it.
 //!
 //! - `entry`: the exported function that every request enters by, and who answers what.
+//! - `admin`: the admin API at the edge; what a request says is understood in `object`. `health`: how the shards are.
 //! - `config`: secrets, variables and bindings, parsed once per isolate.
 //! - `mirror`: reading and writing KV.
 //! - `stub`: asking the Authority. `object`: being it. `sql`: its storage as the `Sql` port.
-//! - `convert`: between the runtime's requests and answers and ours.
+//! - `convert`: between the runtime's requests and answers and ours. `time`: clock and timers. `log`: the log.
 //!
 //! No request waits for another one's I/O: a request that did would hang or die with it. What requests share is plain
 //! data. `entry.js` is what the runtime loads; it turns a trap into an answer.
