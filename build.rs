@@ -71,9 +71,10 @@ fn as_rust(rules: &[RuleSource]) -> String {
         let _ = writeln!(statics, "static SCOPES_{index}: [Scope; {}] = [{scopes}];", rule.scopes.len());
         let _ = writeln!(
             elements,
-            "    Rule {{ methods: Methods::from_bits({}), pattern: Pattern::compiled({:?}), demand: Demand {{ scopes: Cow::Borrowed(&SCOPES_{index}), environment: {environment} }} }},",
+            "    Rule {{ methods: Methods::from_bits({}), pattern: Pattern::compiled({:?}), demand: Demand {{ scopes: Cow::Borrowed(&SCOPES_{index}), environment: {environment}, strict: {} }} }},",
             rule.methods.bits(),
             rule.pattern.as_str(),
+            rule.strict,
         );
     }
     format!("{statics}pub static RULES: [Rule; {}] = [\n{elements}];\n", rules.len())

@@ -83,7 +83,7 @@ fn account() -> impl Strategy<Value = Account> {
 
 fn demand() -> impl Strategy<Value = Demand> {
     (prop::collection::vec(scope(), 0..3), prop::option::weighted(0.4, environment()))
-        .prop_map(|(scopes, environment)| Demand { scopes: scopes.into(), environment })
+        .prop_map(|(scopes, environment)| Demand { scopes: scopes.into(), environment, strict: false })
 }
 
 fn key_is_good(grant: &Grant, account: &Account, demand: &Demand, now: UnixMillis) -> bool {
@@ -134,7 +134,7 @@ proptest! {
                 prop_assert_eq!(&required[..], &demand.scopes[..]);
                 prop_assert!(!missing.is_empty());
                 let rest = required.into_iter().filter(|scope| !missing.contains(scope)).collect::<Vec<_>>();
-                let rest = Demand { scopes: rest.into(), environment: None };
+                let rest = Demand { scopes: rest.into(), environment: None, strict: false };
                 prop_assert!(rights_suffice(&grant, &rest));
             }
         }
@@ -218,7 +218,11 @@ fn two_hundred_rules_are_found_in_order() {
     let rule = |number: usize| {
         let scope = Scope::parse(&format!("r{number}:read")).unwrap();
         let pattern = Pattern::parse(&format!("/v1/resource{number}/{{id}}")).unwrap();
-        Rule::new(Methods::parse(["GET"]).unwrap(), pattern, Demand { scopes: vec![scope].into(), environment: None })
+        Rule::new(
+            Methods::parse(["GET"]).unwrap(),
+            pattern,
+            Demand { scopes: vec![scope].into(), environment: None, strict: false },
+        )
     };
     let table = RouteTable::new((0..200).map(rule).collect());
     for number in 0..200 {

@@ -152,6 +152,7 @@ mod tests {
                 demand: Demand {
                     scopes: vec![Scope::parse("contacts:read").unwrap(), Scope::parse("jobs:read").unwrap()].into(),
                     environment: Some(Environment::Live),
+                    strict: false,
                 },
             }
         }

@@ -13,6 +13,8 @@ pub struct Demand {
     pub scopes: Cow<'static, [Scope]>,
     /// The only environment whose keys are accepted; `None`: live and test.
     pub environment: Option<Environment>,
+    /// The Authority itself must be asked: what an isolate holds or KV serves is not enough, however fresh it is.
+    pub strict: bool,
 }
 
 /// Reads the values of the `scope` parameters of a verify request, percent-decoded, in their order.

@@ -92,7 +92,7 @@ mod tests {
             RuleEnvironment::Live => Environment::Live,
             RuleEnvironment::Test => Environment::Test,
         });
-        Rule::new(rule.methods, rule.pattern, Demand { scopes: rule.scopes.into(), environment })
+        Rule::new(rule.methods, rule.pattern, Demand { scopes: rule.scopes.into(), environment, strict: rule.strict })
     }
 
     fn table(text: &str) -> RouteTable {
@@ -123,6 +123,11 @@ mod tests {
             scopes = ["contacts:read"]
             environment = "live"
             [[route]]
+            method = "DELETE"
+            path = "/v1/contacts/{id}"
+            scopes = ["contacts:delete"]
+            strict = true
+            [[route]]
             method = "*"
             path = "/v1/{rest...}"
             scopes = []
@@ -139,7 +144,11 @@ mod tests {
         let demand = table.rules()[1].demand();
         assert_eq!(demand.environment, Some(Environment::Live));
         assert_eq!(demand.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["contacts:read"]);
-        assert_eq!(*table.rules()[2].demand(), Demand::default());
+        assert_eq!(
+            table.rules().iter().map(|rule| rule.demand().strict).collect::<Vec<_>>(),
+            [false, false, true, false]
+        );
+        assert_eq!(*table.rules()[3].demand(), Demand::default());
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct RuleSource {
     pub scopes: Vec<Scope>,
     /// Whose keys it accepts; `None`: live and test.
     pub environment: Option<RuleEnvironment>,
+    /// Whether the Authority is asked in every request; `false` unless said.
+    pub strict: bool,
 }
 
 /// The environments that a rule can name.
@@ -97,10 +99,10 @@ impl Source<'_> {
     }
 
     fn rule(&self, span: Range<usize>, members: &DeTable<'_>) -> Result<RuleSource, SourceError> {
-        const KNOWN: [&str; 4] = ["method", "path", "scopes", "environment"];
+        const KNOWN: [&str; 5] = ["method", "path", "scopes", "environment", "strict"];
         if let Some((key, _)) = members.iter().find(|(key, _)| !KNOWN.contains(&key.get_ref().as_ref())) {
             let message = format!(
-                "unknown member `{}`; a route has `method`, `path`, `scopes` and, if need be, `environment`",
+                "unknown member `{}`; a route has `method`, `path`, `scopes` and, if need be, `environment` and `strict`",
                 key.get_ref()
             );
             return Err(self.error(key.span(), message));
@@ -119,6 +121,7 @@ impl Source<'_> {
             pattern,
             scopes: self.scopes(scopes)?,
             environment: members.get("environment").map(|value| self.environment(value)).transpose()?,
+            strict: members.get("strict").map(|value| self.strict(value)).transpose()?.unwrap_or(false),
         })
     }
 
@@ -186,6 +189,11 @@ impl Source<'_> {
         }
     }
 
+    fn strict(&self, value: &Member<'_>) -> Result<bool, SourceError> {
+        let message = "`strict`: expected true or false, without quotes; without it, false";
+        value.get_ref().as_bool().ok_or_else(|| self.error(value.span(), message))
+    }
+
     fn texts<'m>(
         &self,
         elements: impl Iterator<Item = &'m Member<'m>>,
@@ -250,20 +258,28 @@ mod tests {
 method = ["PATCH", "DELETE"]
 path = "/v1/contacts/{id}"
 scopes = ["contacts:write", "*:*"]
+strict = true
 
 [[route]]
 method = "*"
 path = "/v1/{rest...}"
 scopes = []
 environment = "test"
+strict = false
+
+[[route]]
+method = "GET"
+path = "/v2"
+scopes = []
 "#;
         let rules = parse(text).unwrap();
-        assert_eq!(rules.len(), 2);
+        assert_eq!(rules.len(), 3);
         assert_eq!(rules[0].line, 3);
         assert_eq!(rules[0].methods, Methods::parse(["DELETE", "PATCH"]).unwrap());
         assert_eq!(rules[0].scopes, [Scope::parse("contacts:write").unwrap(), Scope::parse("*").unwrap()]);
         assert_eq!(rules[0].environment, None);
-        assert_eq!(rules[1].line, 8);
+        assert_eq!(rules.iter().map(|rule| rule.strict).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(rules[1].line, 9);
         assert_eq!(rules[1].methods, Methods::ALL);
         assert_eq!(rules[1].pattern.as_str(), "/v1/{rest...}");
         assert_eq!(rules[1].environment, Some(RuleEnvironment::Test));
@@ -308,7 +324,7 @@ environment = "test"
             // Members
             (
                 get(a, "scope = [\"a:b\"]"),
-                "9: unknown member `scope`; a route has `method`, `path`, `scopes` and, if need be, `environment`",
+                "9: unknown member `scope`; a route has `method`, `path`, `scopes` and, if need be, `environment` and `strict`",
             ),
             (
                 get(a, ""),
@@ -364,6 +380,15 @@ environment = "test"
             (
                 get(a, "scopes = []\nenvironment = \"admin\""),
                 "10: `environment`: expected \"live\" or \"test\"; without it, both are accepted",
+            ),
+            // Strict
+            (
+                get(a, "scopes = []\nstrict = \"true\""),
+                "10: `strict`: expected true or false, without quotes; without it, false",
+            ),
+            (
+                get(a, "scopes = []\nstrict = 1"),
+                "10: `strict`: expected true or false, without quotes; without it, false",
             ),
             // Rules that are never reached
             (

@@ -10,7 +10,7 @@ import { allowed, constant401, problem } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
-/** The rules of routes.toml: `{methods, path, scopes, environment}`. Its values happen to be JSON. */
+/** The rules of routes.toml: `{methods, path, scopes, environment, strict}`. Its values happen to be JSON. */
 const rules = readFileSync(join(repository, "routes.toml"), "utf8")
   .split("[[route]]")
   .slice(1)

@@ -134,7 +134,8 @@ fn tampered<C: Copy>(text: &str) {
 
 /// The decision on these copies is the same whoever brought them, and it allows nothing that they do not.
 fn decided(grant: &str, account: &str) {
-    let demand = Demand { scopes: vec![Scope::parse("contacts:read").unwrap()].into(), environment: None };
+    let demand =
+        Demand { scopes: vec![Scope::parse("contacts:read").unwrap()].into(), environment: None, strict: false };
     let verification = Verification::begin(*KEY, demand, &SIGNING);
     let both = Evidence { grant: Some(grant), account: Some(account) };
     let copies = Copies { grant: Some(grant.to_owned()), account: Some(account.to_owned()) };
