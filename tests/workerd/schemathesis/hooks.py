@@ -8,15 +8,19 @@ from datetime import datetime
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.generation.meta import TestPhase
 
 ACCOUNT = os.environ["KEYGATE_TEST_ACCOUNT"]
+CHANGED_ACCOUNT = os.environ["KEYGATE_TEST_CHANGED_ACCOUNT"]
 KEYS = os.environ["KEYGATE_TEST_KEYS"].split()
+KEY_TEXT = os.environ["KEYGATE_TEST_KEY_TEXT"]
 
 FORMS = {
     "account_id": re.compile(r"acct_[0-9a-f]{10}"),
     "key_id": re.compile(r"key_[0-9a-f]{20}"),
 }
 CURSOR = re.compile(r"[0-9]{1,3}-[0-9]*")
+EXTERNAL_ID = re.compile(r"[!-~]{1,128}")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{22,255}")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
@@ -24,30 +28,75 @@ FUTURE = st.datetimes(min_value=datetime(2040, 1, 1), max_value=datetime(9999, 1
 schemathesis.openapi.format("date-time", FUTURE.map(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ")))
 
 
+def operation_id(context):
+    return context.operation.definition.raw["operationId"]
+
+
+def existing(context, kind, number):
+    """An id that exists. What changes an account has one of its own, without keys, so that no key is refused because
+    of what became of its account; and what revokes has half of the keys, so that the others can be changed."""
+    if kind == "account_id":
+        return CHANGED_ACCOUNT if operation_id(context) == "changeAccount" else ACCOUNT
+    keys = KEYS[: len(KEYS) // 2] if operation_id(context) == "revokeKey" else KEYS
+    return keys[number % len(keys)]
+
+
+def well_formed(ids):
+    """Those of the path's parameters, by name."""
+    ids = (ids or {}).items()
+    return {kind: id for kind, id in ids if kind in FORMS and isinstance(id, str) and FORMS[kind].fullmatch(id)}
+
+
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
     """Of eight well-formed ids, seven exist."""
-    for name, form in FORMS.items():
-        value = (path_parameters or {}).get(name)
-        if isinstance(value, str) and form.fullmatch(value):
-            chosen = zlib.crc32(value.encode())
-            if chosen % 8 != 1:
-                path_parameters[name] = ACCOUNT if name == "account_id" else KEYS[chosen % len(KEYS)]
+    for kind, id in well_formed(path_parameters).items():
+        number = zlib.crc32(id.encode())
+        if number % 8 != 1:
+            path_parameters[kind] = existing(context, kind, number)
     return path_parameters
 
 
-COUNT = itertools.count()
+# Of conditions, most hold.
+CONDITION = re.compile(r'(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*')
+schemathesis.openapi.format("condition", st.one_of(*3 * [st.just("*")], st.from_regex(CONDITION, fullmatch=True)))
 
 
 @schemathesis.hook
-def map_headers(context, headers):
-    """Of four well-formed conditions, three hold; of four requests with a well-formed Idempotency-Key, three are new."""
-    condition, key = (headers or {}).get("If-Match"), (headers or {}).get("Idempotency-Key")
-    if isinstance(condition, str) and condition.startswith('"') and next(COUNT) % 4:
-        headers["If-Match"] = "*"
-    if isinstance(key, str) and IDEMPOTENCY_KEY.fullmatch(key) and next(COUNT) % 4:
-        headers["Idempotency-Key"] = f"{next(COUNT):022}"
-    return headers
+def before_load_schema(context, raw_schema):
+    """For the coverage phase, values of a header are letters and digits: it has none for If-Match, not even the
+    example, and sends an empty one with everything else that it tries. But it takes a format's."""
+    raw_schema["components"]["parameters"]["If-Match"]["schema"]["format"] = "condition"
+
+
+COUNT = itertools.count()
+SENT = set()
+
+
+def new(value):
+    """Of four values that were sent before, three become new ones."""
+    if value in SENT and next(COUNT) % 4:
+        value = f"{next(COUNT):022}"
+    SENT.add(value)
+    return value
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """What the hooks for parts of a request are not asked about: they see neither the examples nor the coverage phase,
+    nor what is taken from answers."""
+    if case.meta.phase.name in (TestPhase.EXAMPLES, TestPhase.COVERAGE):
+        for kind in well_formed(case.path_parameters):
+            case.path_parameters[kind] = existing(context, kind, -1)
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and IDEMPOTENCY_KEY.fullmatch(key):
+        case.headers["Idempotency-Key"] = new(key)
+    body = case.body if isinstance(case.body, dict) else {}
+    external_id = body.get("external_id")
+    if isinstance(external_id, str) and EXTERNAL_ID.fullmatch(external_id):
+        body["external_id"] = new(external_id)
+    if operation_id(context) == "lookUpKey" and isinstance(body.get("key"), str) and next(COUNT) % 2:
+        body["key"] = KEY_TEXT
 
 
 @schemathesis.hook
