@@ -41,7 +41,7 @@ fn only_cloudflare_names_the_runtime() {
             }
         }
     }
-    let named = sources("cloudflare").iter().any(|(_, text)| code(text).any(|line| names(line, "worker")));
+    let named = sources("cloudflare").iter().any(|(_, text)| code(text).any(|line| names(line, "wasm_bindgen")));
     assert!(named, "the test no longer recognises a name");
 }
 

@@ -232,7 +232,7 @@ function print(base, root, demo, upstream) {
     ["Verify the demo key: 200, and who it is in the headers", `curl -i '${base}/_keygate/verify?scope=contacts:read' ${holder}`],
     ["Ask for a scope it lacks: 403", `curl -i '${base}/_keygate/verify?scope=contacts:delete' ${holder}`],
     ["List the account's keys", `curl '${keys}' ${operator}`],
-    ["Revoke it: moments later the first line gives 401", `curl -X POST '${keys}/${demo.id}/revoke' ${operator}`],
+    ["Revoke it: within six seconds the first line gives 401", `curl -X POST '${keys}/${demo.id}/revoke' ${operator}`],
   ];
   if (upstream) requests.splice(2, 0, ["Reach the API behind Keygate", `curl -i '${base}/v1/contacts' ${holder}`]);
   const lines = requests.map(([what, line]) => `# ${what}\n${line}\n`);

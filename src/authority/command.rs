@@ -32,6 +32,8 @@ pub struct Order {
     pub actor: Option<String>,
     /// Which versions of the account or key it is meant for.
     pub precondition: Precondition,
+    /// It is answered once it counts everywhere.
+    pub wait: bool,
     /// An account of another shard has the external id that it sets.
     pub taken_elsewhere: bool,
 }
@@ -277,6 +279,8 @@ pub struct Committed {
     pub text: Option<KeyText>,
     /// The copies in KV that are now behind.
     pub outdated: Vec<KvKey>,
+    /// It was carried out now, and so the database was written; false for a repeated one.
+    pub wrote: bool,
     /// For a repeated command, what was answered of KV the first time.
     pub mirrored_before: Option<bool>,
 }
@@ -349,7 +353,7 @@ pub fn execute<S: Sql>(
         };
         let mint = mint.as_ref().map(|mint| (&circumstances.nonce, mint));
         journal::keep(sql, order.credential, &order.id, &rendered, mint, &outdated, circumstances.now)?;
-        Ok(Committed { answer: rendered, text, outdated, mirrored_before: None })
+        Ok(Committed { answer: rendered, text, outdated, wrote: true, mirrored_before: None })
     })
 }
 
@@ -361,5 +365,6 @@ fn repeat(kept: Kept, order: &Order, circumstances: &Circumstances<'_>) -> Resul
         None => None,
         Some((nonce, mint)) => Some(keys::mint_again(nonce, &order.id, mint, circumstances.peppers)?),
     };
-    Ok(Committed { answer: kept.answer, text, outdated: kept.outdated, mirrored_before: kept.mirrored })
+    let Kept { answer, outdated, mirrored, .. } = kept;
+    Ok(Committed { answer, text, outdated, wrote: false, mirrored_before: mirrored })
 }

@@ -13,7 +13,9 @@ use crate::{
 };
 
 use super::{
+    meta::Moment,
     outbox::KvKey,
+    record::{AccountRecord, KeyRecord},
     sql::{SqlError, to_json},
 };
 
@@ -45,6 +47,12 @@ pub struct AccountCopy {
 }
 
 impl GrantCopy {
+    /// The copy of `record`, read at `moment`.
+    #[must_use]
+    pub fn of(record: &KeyRecord, moment: &Moment) -> Self {
+        GrantCopy { epoch: moment.epoch.clone(), as_of: moment.sequence, grant: record.grant() }
+    }
+
     /// The signed text.
     ///
     /// # Errors
@@ -63,6 +71,12 @@ impl GrantCopy {
 }
 
 impl AccountCopy {
+    /// The copy of `record`, read at `moment`.
+    #[must_use]
+    pub fn of(record: &AccountRecord, moment: &Moment) -> Self {
+        AccountCopy { epoch: moment.epoch.clone(), as_of: moment.sequence, account: record.account() }
+    }
+
     /// The signed text.
     ///
     /// # Errors

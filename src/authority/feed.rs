@@ -8,7 +8,10 @@
 
 use crate::credential::{AccountRef, Digest};
 
-use super::sql::{Sql, SqlError, Value, at_most_one, only};
+use super::{
+    sql::{Sql, SqlError, Value, at_most_one, only},
+    sync::Known,
+};
 
 /// Rows kept. 8,192 rows of about 40 bytes are 330 KB, what one reset may cost.
 pub const FEED_ROWS_MAX: u64 = 8_192;
@@ -60,6 +63,57 @@ fn record_bounded(sql: &impl Sql, subject: &FeedSubject, sequence: u64, rows_max
         &[position.into(), subject.as_str().into(), sequence.into()],
     )?;
     if rows > rows_max { cut_oldest(sql) } else { Ok(()) }
+}
+
+/// Where a shard's history and its feed stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FeedState {
+    pub(super) epoch: String,
+    pub(super) sequence: u64,
+    /// The position of the newest row.
+    pub(super) position: u64,
+    /// The feed is complete for every later sequence.
+    pub(super) low: u64,
+    /// The position of the newest row that was left out.
+    pub(super) cut: u64,
+}
+
+/// Reads where the feed stands.
+pub(super) fn state(sql: &impl Sql) -> Result<FeedState, SqlError> {
+    let mut row = only(sql.run("SELECT epoch, sequence, feed_position, feed_low, feed_cut FROM meta", &[])?)?;
+    Ok(FeedState {
+        epoch: row.text()?,
+        sequence: row.number()?,
+        position: row.number()?,
+        low: row.number()?,
+        cut: row.number()?,
+    })
+}
+
+/// The rows behind `position`, oldest first: a line each, subject and sequence with a space between them. None = there
+/// are none.
+pub(super) fn after(sql: &impl Sql, position: u64) -> Result<Option<String>, SqlError> {
+    // One text instead of thousands of rows: at its longest, 290 KB, far below SQLite's limit here of 2 MB.
+    let rows = sql.run(
+        "SELECT group_concat(change, char(10)) FROM
+            (SELECT subject || ' ' || sequence AS change FROM feed WHERE position > ?1 ORDER BY position)",
+        &[position.into()],
+    )?;
+    only(rows)?.optional_text()
+}
+
+/// Starts a new epoch. An isolate knows more of this one than the database does, which was therefore set back to an earlier
+/// state. What was told in between is void, and so is every copy and every position; the new history begins behind both.
+pub(super) fn begin_anew(sql: &impl Sql, known: &Known, epoch: &str) -> Result<(), SqlError> {
+    sql.atomically(|| {
+        sql.run("DELETE FROM feed", &[])?;
+        sql.run(
+            "UPDATE meta SET epoch = ?3, sequence = max(sequence, ?1) + 1, feed_position = max(feed_position, ?2) + 1,
+                feed_rows = 0, feed_low = max(sequence, ?1) + 1, feed_cut = max(feed_position, ?2) + 1",
+            &[known.sequence.into(), known.cursor.into(), epoch.into()],
+        )?;
+        Ok(())
+    })
 }
 
 fn cut_oldest(sql: &impl Sql) -> Result<(), SqlError> {

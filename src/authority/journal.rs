@@ -70,6 +70,8 @@ pub struct StoredAnswer {
     pub version: u64,
     /// The body with placeholders.
     pub body: String,
+    /// When it counts everywhere, where a change may take its time for that.
+    pub effective_at: Option<UnixMillis>,
 }
 
 /// How a key was minted, to mint it again for whoever has the command id.
@@ -105,7 +107,9 @@ pub(super) fn find(
     now: UnixMillis,
 ) -> Result<Option<Kept>, SqlError> {
     let rows = sql.run(
-        "SELECT fingerprint, status, version, body, nonce, mint, outdated, mirrored FROM commands WHERE id = ?1 AND at > ?2",
+        "SELECT fingerprint, status, version, body, nonce, mint, outdated, mirrored,
+            effective_at
+         FROM commands WHERE id = ?1 AND at > ?2",
         &[id.stored(credential).into(), expired(now).into()],
     )?;
     at_most_one(rows)?.map(|row| read(row, id)).transpose()
@@ -126,11 +130,13 @@ pub(super) fn keep(
     let mint = mint.map(|(_, mint)| to_json(mint)).transpose()?;
     // A row of the same id can only be older than a day here.
     sql.run(
-        "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, outdated, mirrored, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)
+        "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, outdated, mirrored, at,
+            effective_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10)
          ON CONFLICT (id) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status,
             version = excluded.version, body = excluded.body, nonce = excluded.nonce, mint = excluded.mint,
-            outdated = excluded.outdated, mirrored = NULL, at = excluded.at",
+            outdated = excluded.outdated, mirrored = NULL, at = excluded.at,
+            effective_at = excluded.effective_at",
         &[
             id.stored(credential).into(),
             id.fingerprint.as_str().into(),
@@ -141,6 +147,7 @@ pub(super) fn keep(
             mint.into(),
             outdated.into(),
             now.as_millis().into(),
+            answer.effective_at.map(UnixMillis::as_millis).into(),
         ],
     )?;
     forget(sql, now, REMOVED_PER_COMMAND)
@@ -192,8 +199,12 @@ fn expired(now: UnixMillis) -> u64 {
 
 fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
     let same_request = row.text()? == id.fingerprint;
-    let answer =
-        StoredAnswer { status: super::accounts::narrow(row.number()?)?, version: row.number()?, body: row.text()? };
+    let mut answer = StoredAnswer {
+        status: super::accounts::narrow(row.number()?)?,
+        version: row.number()?,
+        body: row.text()?,
+        effective_at: None,
+    };
     let nonce = row.optional_text()?;
     let mint = row.optional_text()?;
     let mint = match (nonce, mint) {
@@ -207,5 +218,7 @@ fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
     let outdated = row.text()?;
     let outdated = outdated.split_ascii_whitespace().map(KvKey::parse).collect::<Option<Vec<_>>>();
     let outdated = outdated.ok_or_else(|| SqlError("a stored KV key is not of its form".into()))?;
-    Ok(Kept { same_request, answer, mint, outdated, mirrored: row.optional_number()?.map(|mirrored| mirrored != 0) })
+    let mirrored = row.optional_number()?.map(|mirrored| mirrored != 0);
+    answer.effective_at = row.optional_number()?.map(UnixMillis::from_millis);
+    Ok(Kept { same_request, answer, mint, outdated, mirrored })
 }

@@ -51,6 +51,7 @@ pub(super) fn issue<S: Sql>(
         expires_at: new.expires_at,
         created_at: work.now(),
         created_by: work.order.actor.clone(),
+        last_used_at: None,
         revoked_at: None,
     };
     sql.run(
@@ -290,8 +291,10 @@ fn store_change(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
     Ok(())
 }
 
+// The newest day has the newest use.
 const COLUMNS: &str = "digest, account, issued, version, name, environment, scopes, status, hint, pepper,
-    not_before, expires_at, created_at, created_by, revoked_at";
+    not_before, expires_at, created_at, created_by, revoked_at,
+    (SELECT last_at FROM usage WHERE usage.digest = keys.digest ORDER BY day DESC LIMIT 1)";
 
 fn read(mut row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
     Ok(KeyRecord {
@@ -310,6 +313,7 @@ fn read(mut row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
         created_at: UnixMillis::from_millis(row.number()?),
         created_by: row.optional_text()?,
         revoked_at: row.optional_number()?.map(UnixMillis::from_millis),
+        last_used_at: row.optional_number()?.map(UnixMillis::from_millis),
     })
 }
 

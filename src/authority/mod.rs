@@ -9,7 +9,10 @@
 //! - [`journal`]: commands that were carried out, so that a repeated one is not carried out again.
 //! - [`audit`]: what was changed, by whom, in a chain that shows whether anything was taken out or edited.
 //! - [`query`]: what is so now.
+//! - [`lease`]: for how long caches may decide by themselves, and when a change counts everywhere.
+//! - [`usage`]: which keys were used lately.
 //! - [`feed`]: which subjects changed since when, for caches to catch up.
+//! - [`sync`]: the one question that the edge asks.
 //! - [`outbox`]: which copies in KV are behind.
 //! - [`copy`]: what is said about a subject, signed, so that it may lie anywhere.
 
@@ -18,12 +21,15 @@ pub mod command;
 pub mod copy;
 pub mod feed;
 pub mod journal;
+pub mod lease;
 pub mod meta;
 pub mod outbox;
 pub mod query;
 pub mod record;
 pub mod schema;
 pub mod sql;
+pub mod sync;
+pub mod usage;
 
 mod accounts;
 mod keys;

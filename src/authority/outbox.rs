@@ -5,8 +5,6 @@
 //! goes only when a put of its own sequence or a later one has succeeded. A row that fails is due again after a time
 //! of its own and stands in no other's way.
 
-use std::collections::HashMap;
-
 use crate::{
     credential::{AccountRef, Digest},
     policy::UnixMillis,
@@ -146,11 +144,13 @@ pub struct Put {
 /// the last. What it remembers is only pace: forgetting it, as a restart does, costs at worst a 429.
 #[derive(Debug, Default)]
 pub struct Courier {
-    paces: HashMap<KvKey, Pace>,
+    /// Those of the last minute: a few thousand at most. A search through them is less code than a map.
+    paces: Vec<Pace>,
 }
 
 #[derive(Debug)]
 struct Pace {
+    kv_key: KvKey,
     in_flight: bool,
     last_put_at: UnixMillis,
 }
@@ -173,7 +173,7 @@ impl Courier {
     /// # Errors
     /// Trouble with SQLite.
     pub fn refresh(&mut self, sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
-        if self.paces.get(kv_key).is_some_and(|pace| pace.is_recent(now)) {
+        if self.pace(kv_key).is_some_and(|pace| pace.is_recent(now)) {
             return Ok(());
         }
         sql.run(
@@ -195,7 +195,7 @@ impl Courier {
         slot: u8,
         now: UnixMillis,
     ) -> Result<Vec<Put>, SqlError> {
-        self.paces.retain(|_, pace| pace.is_recent(now));
+        self.paces.retain(|pace| pace.is_recent(now));
         let rows = sql.run(
             "SELECT kv_key FROM outbox WHERE due_at <= ?1 ORDER BY priority, due_at LIMIT ?2",
             &[now.as_millis().into(), PUTS_PER_ROUND.into()],
@@ -203,7 +203,7 @@ impl Courier {
         let mut puts = Vec::new();
         for row in rows {
             let kv_key = Columns::of(row).parsed("KV key", KvKey::parse)?;
-            if let Some(pace) = self.paces.get(&kv_key)
+            if let Some(pace) = self.pace(&kv_key)
                 && (pace.in_flight || pace.next_put_at() > now)
             {
                 postpone(sql, &kv_key, pace.next_put_at().max(now))?;
@@ -213,7 +213,8 @@ impl Courier {
                 settle(sql, &kv_key, u64::MAX >> 11)?;
                 continue;
             };
-            self.paces.insert(kv_key, Pace { in_flight: true, last_put_at: now });
+            self.paces.retain(|pace| pace.kv_key != kv_key);
+            self.paces.push(Pace { kv_key, in_flight: true, last_put_at: now });
             puts.push(put);
         }
         Ok(puts)
@@ -222,7 +223,11 @@ impl Courier {
     /// True while a put of `kv_key` has not come back.
     #[must_use]
     pub fn is_in_flight(&self, kv_key: &KvKey) -> bool {
-        self.paces.get(kv_key).is_some_and(|pace| pace.in_flight)
+        self.pace(kv_key).is_some_and(|pace| pace.in_flight)
+    }
+
+    fn pace(&self, kv_key: &KvKey) -> Option<&Pace> {
+        self.paces.iter().find(|pace| pace.kv_key == *kv_key)
     }
 
     /// Takes a put back. One that succeeded settles its row unless a later change waits there; one that failed makes
@@ -231,7 +236,7 @@ impl Courier {
     /// # Errors
     /// Trouble with SQLite.
     pub fn finished(&mut self, sql: &impl Sql, put: &Put, stored: bool, now: UnixMillis) -> Result<(), SqlError> {
-        if let Some(pace) = self.paces.get_mut(&put.kv_key) {
+        if let Some(pace) = self.paces.iter_mut().find(|pace| pace.kv_key == put.kv_key) {
             pace.in_flight = false;
             pace.last_put_at = now;
         }
@@ -275,12 +280,12 @@ fn build(sql: &impl Sql, signing: &SigningKeys, slot: u8, kv_key: &KvKey) -> Res
                 "name": record.name,
                 "status": record.status,
             });
-            (GrantCopy { epoch: moment.epoch, as_of, grant: record.grant() }.sign(signing, digest)?, metadata)
+            (GrantCopy::of(&record, &moment).sign(signing, digest)?, metadata)
         }
         KvKey::Account(account) => {
             let Some(record) = accounts::get(sql, *account)? else { return Ok(None) };
             let metadata = serde_json::json!({ "name": record.name, "status": record.status });
-            (AccountCopy { epoch: moment.epoch, as_of, account: record.account() }.sign(signing)?, metadata)
+            (AccountCopy::of(&record, &moment).sign(signing)?, metadata)
         }
     };
     Ok(Some(Put { kv_key: kv_key.clone(), value, metadata, as_of }))

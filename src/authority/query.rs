@@ -1,8 +1,6 @@
 //! Questions to the Authority. Each is answered from SQLite in the event that asks it, never from memory: only
 //! touching the storage tells a superseded object that it is no longer the one.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     credential::{AccountRef, Digest, KeyId},
     policy::UnixMillis,
@@ -11,9 +9,8 @@ use crate::{
 use super::{
     accounts,
     audit::{self, AuditEntry, AuditFilter},
-    copy::{AccountCopy, GrantCopy, SigningKeys},
     keys::{self, KeyFilter},
-    meta, outbox,
+    outbox,
     record::{AccountRecord, KeyRecord},
     sql::{Columns, Sql, SqlError, only},
 };
@@ -33,8 +30,6 @@ pub enum Query {
     Keys(AccountRef, KeyFilter, Page),
     /// The audit of one account, newest first.
     Audit(AccountRef, AuditFilter, Page),
-    /// How the shard is.
-    Condition,
 }
 
 /// A part of a list.
@@ -59,8 +54,6 @@ pub enum Found {
     Keys(Vec<KeyRecord>, Option<u64>),
     /// Audit entries, and where the next page begins.
     Audit(Vec<AuditEntry>, Option<u64>),
-    /// How the shard is.
-    Condition(Condition),
 }
 
 /// How a shard is, for operators.
@@ -74,6 +67,8 @@ pub struct Condition {
     pub oldest_unmirrored_at: Option<UnixMillis>,
     /// For each pepper id, the keys minted with it that are not revoked.
     pub keys_by_pepper: Vec<(u8, u64)>,
+    /// Requests that caches accepted in grace, as they told.
+    pub accepted_in_grace: u64,
 }
 
 /// Answers `query`.
@@ -105,11 +100,14 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
             let (listed, next) = page.cut(audit::list(sql, *account, filter, *page)?, |entry| entry.number);
             Some(Found::Audit(listed, next))
         }
-        Query::Condition => Some(Found::Condition(condition(sql)?)),
     })
 }
 
-fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
+/// How the shard is.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
     let (unmirrored, oldest_unmirrored_at) = outbox::backlog(sql)?;
     // These two read every row; operators ask seldom.
     let accounts = only(sql.run("SELECT count(*) FROM accounts", &[])?)?.number()?;
@@ -120,7 +118,8 @@ fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
         Ok((accounts::narrow(row.number()?)?, row.number()?))
     });
     let keys_by_pepper = keys_by_pepper.collect::<Result<_, SqlError>>()?;
-    Ok(Condition { accounts, unmirrored, oldest_unmirrored_at, keys_by_pepper })
+    let accepted_in_grace = only(sql.run("SELECT graced FROM meta", &[])?)?.number()?;
+    Ok(Condition { accounts, unmirrored, oldest_unmirrored_at, keys_by_pepper, accepted_in_grace })
 }
 
 impl Page {
@@ -136,41 +135,4 @@ impl Page {
         let next = rows.last().filter(|_| more).map(sequence);
         (rows, next)
     }
-}
-
-/// What the edge asks: the copies that decide about one key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Want {
-    /// The key.
-    pub digest: Digest,
-    /// The account that its text names.
-    pub account: AccountRef,
-    /// KV answered, but with nothing that could be believed.
-    pub refresh: bool,
-}
-
-/// The signed copies that answer a [`Want`]. None = there is no such key, no such account: that is evidence, too, and so
-/// it must be said. An answer that leaves a member out is none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Copies {
-    /// A [`GrantCopy`], if that account has that key.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub grant: Option<String>,
-    /// An [`AccountCopy`].
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub account: Option<String>,
-}
-
-/// Answers `want` with copies as of now.
-///
-/// # Errors
-/// Trouble with SQLite.
-pub fn copies(sql: &impl Sql, signing: &SigningKeys, want: &Want) -> Result<Copies, SqlError> {
-    let moment = meta::moment(sql)?;
-    let (epoch, as_of) = (moment.epoch, moment.sequence);
-    let grant = keys::get_by_digest(sql, want.account, &want.digest)?
-        .map(|record| GrantCopy { epoch: epoch.clone(), as_of, grant: record.grant() }.sign(signing, &want.digest));
-    let account = accounts::get(sql, want.account)?
-        .map(|record| AccountCopy { epoch, as_of, account: record.account() }.sign(signing));
-    Ok(Copies { grant: grant.transpose()?, account: account.transpose()? })
 }

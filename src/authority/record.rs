@@ -93,6 +93,8 @@ pub struct KeyRecord {
     pub created_at: UnixMillis,
     /// By whom, in the caller's own product.
     pub created_by: Option<String>,
+    /// When it was last used, as far as caches have told.
+    pub last_used_at: Option<UnixMillis>,
     /// When it was revoked.
     pub revoked_at: Option<UnixMillis>,
 }

@@ -50,7 +50,7 @@ fn current(sql: &impl Sql) -> Result<usize, SqlError> {
 }
 
 /// Every migration, oldest first.
-const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS];
+const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE];
 
 const FIRST: &[&str] = &[
     // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
@@ -142,4 +142,21 @@ const AUDIT_AND_COMMANDS: &[&str] = &[
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID",
     "CREATE INDEX commands_by_age ON commands (at)",
+];
+
+const LEASES_AND_USAGE: &[&str] = &[
+    // When an instance last wrote for the sake of writing; the longest lease with grace that anyone may hold, in
+    // milliseconds; requests that caches accepted in grace. See the module `lease`.
+    "ALTER TABLE meta ADD COLUMN heartbeat INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE meta ADD COLUMN granted INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE meta ADD COLUMN graced INTEGER NOT NULL DEFAULT 0",
+    // When the change counts everywhere, as it was answered.
+    "ALTER TABLE commands ADD COLUMN effective_at INTEGER",
+    "CREATE TABLE usage (
+        digest TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        PRIMARY KEY (digest, day)
+    ) STRICT, WITHOUT ROWID",
 ];

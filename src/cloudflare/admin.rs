@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use js_sys::Array;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::{Request, Response};
-use worker::Env;
 
 use crate::{
     credential::Bearer,
@@ -18,6 +18,7 @@ use crate::{
 use super::{
     config::{Config, ConfigFault, Slot},
     convert,
+    env::Env,
     log::log,
     stub::{self, ACTOR, Answer, COMMAND_ID, IDEMPOTENCY_KEY, Question, TAKEN_ELSEWHERE},
 };
@@ -41,11 +42,19 @@ pub(super) fn answer(
         #[cfg(feature = "trap")]
         super::trap::in_async(&request).await;
         match serve(&request, &env, settings, &path, &query).await {
-            Ok(response) => Ok(response.into()),
+            Ok(response) => delayed(response),
             Err(problem) => Ok(convert::response(&problem.reply())?.into()),
         }
     })
     .into())
+}
+
+/// What the entry makes of an answer that has to wait until a change counts everywhere.
+fn delayed(response: Response) -> Result<JsValue, JsValue> {
+    match response.headers().get(stub::WAIT)?.and_then(|millis| millis.parse::<u32>().ok()) {
+        None => Ok(response.into()),
+        Some(millis) => Ok(Array::of2(&response, &millis.into()).into()),
+    }
 }
 
 /// The refusal of a request that does not bring the root token.
@@ -75,7 +84,7 @@ async fn serve(request: &Request, env: &Env, settings: &Config, path: &str, quer
         // A question has no body; the runtime would refuse to send one.
         body: Some(body.as_slice()).filter(|_| method != "GET" && method != "HEAD"),
     };
-    let external_id = settings.slots.several().then(|| admin::external_id_in(&method, path, &body)).flatten();
+    let external_id = (settings.slots.count() > 1).then(|| admin::external_id_in(&method, path, &body)).flatten();
     let slot = match place {
         Place::All(first) => return from_slot_to_slot(env, settings, first, question, path, query).await,
         Place::Slot(number) => settings.slots.get(number),

@@ -1,16 +1,17 @@
 //! Secrets and variables, parsed at the door.
 
-use std::{cell::OnceCell, rc::Rc};
+use std::{cell::OnceCell, ops::RangeInclusive, rc::Rc};
 
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
-use worker::Env;
 
 use crate::{
-    authority::copy::SigningKeys,
+    authority::{copy::SigningKeys, lease::Terms},
     credential::{NumberedSecret, Pepper, Peppers, RootToken, SecretError},
     http::{Code, Problem},
 };
+
+use super::env::Env;
 
 /// What a deployment is told from outside.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Config {
     pub(super) root: RootToken,
     pub(super) slots: Slots,
     pub(super) upstream: Option<String>,
+    pub(super) terms: Terms,
 }
 
 /// A setting that is missing or not of its form. Nothing is decided until it is mended.
@@ -65,6 +67,19 @@ pub(super) fn prefix(env: &Env) -> Rc<str> {
     })
 }
 
+/// What this Worker's own settings say of leases. Known even when nothing else is.
+pub(super) fn terms(env: &Env) -> Result<Terms, ConfigFault> {
+    let lease = seconds(env, LEASE_NAME, LEASE_DEFAULT, 1..=60).ok_or_else(|| ConfigFault {
+        name: LEASE_NAME,
+        detail: "must be a whole number of seconds from 1 to 60.".into(),
+    })?;
+    let grace = seconds(env, GRACE_NAME, GRACE_DEFAULT, 0..=300).ok_or_else(|| ConfigFault {
+        name: GRACE_NAME,
+        detail: "must be a whole number of seconds from 0 to 300.".into(),
+    })?;
+    Ok(Terms { lease_ms: lease * 1_000, grace_ms: grace * 1_000 })
+}
+
 impl Config {
     fn read(env: &Env) -> Result<Self, ConfigFault> {
         let first = required(env, "KEYGATE_PEPPER", Pepper::parse)?;
@@ -78,6 +93,7 @@ impl Config {
             root: required(env, "KEYGATE_ROOT_TOKEN", RootToken::parse)?,
             slots: Slots::parse(text(env, SLOTS_NAME).as_deref().unwrap_or(SLOTS_DEFAULT))?,
             upstream: text(env, UPSTREAM_NAME).map(|url| upstream(&url)).transpose()?,
+            terms: terms(env)?,
         })
     }
 }
@@ -125,9 +141,9 @@ impl Slots {
         start.and_then(|start| self.0.get(start..)).unwrap_or_default()
     }
 
-    /// True when there is more than one.
-    pub(super) fn several(&self) -> bool {
-        self.0.len() > 1
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// A slot for a new account: each is as likely as any other.
@@ -141,6 +157,10 @@ const PREFIX_DEFAULT: &str = "/_keygate";
 const SLOTS_NAME: &str = "KEYGATE_SLOTS";
 const SLOTS_DEFAULT: &str = "0";
 const UPSTREAM_NAME: &str = "UPSTREAM";
+const LEASE_NAME: &str = "KEYGATE_LEASE_SECONDS";
+const LEASE_DEFAULT: u64 = 5;
+const GRACE_NAME: &str = "KEYGATE_OUTAGE_GRACE_SECONDS";
+const GRACE_DEFAULT: u64 = 0;
 
 fn text(env: &Env, name: &str) -> Option<String> {
     Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?.as_string().filter(|text| !text.is_empty())
@@ -164,6 +184,19 @@ fn optional<T>(
     parse: impl FnOnce(&str) -> Result<T, SecretError>,
 ) -> Result<Option<T>, ConfigFault> {
     text(env, name).map(|text| parse(&text).map_err(|error| fault(name, error))).transpose()
+}
+
+/// A whole number in `range`, without sign or leading zeros; none for anything else that is set.
+fn seconds(env: &Env, name: &str, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
+    let value = Reflect::get(env.as_ref(), &JsValue::from_str(name)).unwrap_or_default();
+    let text = value.as_string();
+    if value.is_undefined() || text.as_deref() == Some("") {
+        return Some(default);
+    }
+    // A number in wrangler.toml may stand there without quotes; then it arrives as one.
+    range.into_iter().find(|number| {
+        text.as_ref().map_or_else(|| value.as_f64() == Some(*number as f64), |text| *text == number.to_string())
+    })
 }
 
 fn fault(name: &'static str, error: SecretError) -> ConfigFault {

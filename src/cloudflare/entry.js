@@ -6,7 +6,8 @@
 // and a deadline. A dead instance refuses every further call; the next request replaces it.
 //
 // What Rust exports for this file (src/cloudflare/):
-//   fetch(request, env, ctx)  a Response or, to be sent upstream, a Request; or a promise of either
+//   fetch(request, env, ctx)  a Response, a Request to be sent upstream, or a list: a Response and how many
+//                             milliseconds it has to wait; or a promise of one of these
 //   arm()                     makes every trap of the current instance call `__keygate_trapped`
 //   Authority                 the Durable Object class
 
@@ -17,6 +18,9 @@ const DEADLINE_MS = 5_000;
 
 /** How long an alarm may take. Past it the alarm counts as failed and the runtime repeats it. */
 const ALARM_DEADLINE_MS = 60_000;
+
+/** The header by which the Authority has an answer wait; nobody else's business. */
+const WAIT = "x-keygate-wait-ms";
 
 // worker-build's own record. While `criticalError` is set, constructing an exported class first starts a fresh WASM
 // instance; `instanceId` changes when it does.
@@ -131,7 +135,17 @@ async function settled(promise) {
 function delivered(answer) {
   if (answer instanceof Response) return answer;
   if (answer instanceof Request) return forwarded(answer);
+  if (Array.isArray(answer)) return delayed(...answer);
   return indeterminate();
+}
+
+// No part of the WASM instance, and no deadline: it may be minutes until what was changed counts everywhere.
+async function delayed(response, milliseconds) {
+  // Read at once: whoever sends it need not keep it until then.
+  const body = await response.arrayBuffer();
+  await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const { status, headers } = response;
+  return new Response(body, { status, headers: [...headers].filter(([name]) => name !== WAIT) });
 }
 
 // No deadline and no part of the WASM instance: an upstream takes the time it takes, and its answer survives a trap.

@@ -1,24 +1,24 @@
 //! The exported functions, and who answers what.
 
+use std::rc::Rc;
+
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
-use worker::Env;
 
 use crate::{
-    edge::{Evidence, Presented, Step, Verdict, Verification, present},
-    http::{self, Endpoint, Parameters, Problem, Reply},
+    edge::{Presented, Verdict, Verification, present},
+    http::{self, Endpoint, GRACE, Parameters, Problem, Reply},
     policy::{CanonicalPath, Decision, Demand, RouteTable, parse_demand},
 };
 
 use super::{
     admin,
-    config::{Config, config, prefix},
-    convert, health,
-    log::log,
-    mirror, stub,
-    time::now,
-    upstream,
+    config::{Config, ConfigFault, config, prefix},
+    convert,
+    env::Env,
+    health, upstream,
+    verifier::{self, Context, Surroundings},
 };
 
 /// Every request enters here. Gives a `Response`, a `Request` to be sent upstream, or a promise of either; what needs
@@ -27,7 +27,7 @@ use super::{
 /// # Errors
 /// None that a caller could mend: the entry answers any with 503.
 #[wasm_bindgen]
-pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsValue> {
+pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
     #[cfg(feature = "trap")]
     super::trap::in_sync(&request);
     let url = request.url();
@@ -61,17 +61,38 @@ pub fn fetch(request: Request, env: Env, _ctx: JsValue) -> Result<JsValue, JsVal
                 Ok(call) => call,
                 Err(problem) => return answer(&problem.reply()),
             };
-            Ok(future_to_promise(async move {
-                let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
-                #[cfg(feature = "trap")]
-                super::trap::in_async(&request).await;
-                let verification = Verification::begin(key, call.demand(), &settings.signing);
-                let verdict = decide(&env, settings, &verification).await;
-                finish(verdict, &call, &request, settings)
-            })
-            .into())
+            decide(request, env, context, config.clone(), Verification::new(key, call.demand()), call)
         }
     }
+}
+
+/// Answers at once where what the isolate knows is enough.
+fn decide(
+    request: Request,
+    env: Env,
+    context: Context,
+    config: Rc<Result<Config, ConfigFault>>,
+    mut verification: Verification,
+    call: Call,
+) -> Result<JsValue, JsValue> {
+    let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
+    let around = Surroundings { env: &env, context: &context, settings };
+    let step = verifier::begin(&around, &mut verification);
+    #[cfg(not(feature = "trap"))]
+    if let crate::edge::Step::Done(verdict) = step {
+        verifier::finish(&around, &verification, &verdict);
+        return finish(verdict, &call, &request, settings);
+    }
+    Ok(future_to_promise(async move {
+        let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
+        #[cfg(feature = "trap")]
+        super::trap::in_async(&request).await;
+        let around = Surroundings { env: &env, context: &context, settings };
+        let verdict = verifier::go_on(&around, &mut verification, step).await;
+        verifier::finish(&around, &verification, &verdict);
+        finish(verdict, &call, &request, settings)
+    })
+    .into())
 }
 
 /// Makes a trap of this instance known to the entry, which then ends every wait for it.
@@ -136,40 +157,27 @@ impl Call {
     }
 }
 
-async fn decide(env: &Env, settings: &Config, verification: &Verification<'_>) -> Verdict {
-    let mirrored = mirror::read(env, verification.key()).await;
-    let evidence = mirrored
-        .as_ref()
-        .map(|mirrored| Evidence { grant: mirrored.grant.as_deref(), account: mirrored.account.as_deref() });
-    let want = match verification.mirror_read(evidence, now()) {
-        Step::Done(verdict) => return verdict,
-        Step::AskAuthority(want) => want,
-    };
-    // A slot that is not configured holds nothing we could ask.
-    let Some(slot) = settings.slots.get(want.account.slot) else { return Verdict::Undetermined };
-    match stub::copies(env, slot, &want).await {
-        Ok(copies) => verification.authority_answered(Some(&copies), now()),
-        Err(error) => {
-            log(&format!("authority: {}", error.0));
-            verification.authority_answered(None, now())
-        }
-    }
-}
-
 fn finish(verdict: Verdict, call: &Call, request: &Request, settings: &Config) -> Result<JsValue, JsValue> {
-    let principal = match verdict {
-        Verdict::Decided(Decision::Allow(principal)) => principal,
-        Verdict::Decided(Decision::Deny(denial)) => return answer(&Problem::denial(&denial).reply()),
+    let (decision, in_grace) = match verdict {
+        Verdict::Decided(decision) => (decision, false),
+        Verdict::InGrace(decision) => (decision, true),
         Verdict::Unknown => return answer(&Problem::invalid_token().reply()),
         Verdict::Undetermined => return answer(&Problem::indeterminate().reply()),
     };
-    match (call, &settings.upstream) {
-        (Call::Verify(_), _) => answer(&http::verified(&principal)),
-        (Call::Whoami, _) => answer(&http::whoami(&principal)),
-        (Call::NoRoute, _) => answer(&Problem::not_found().reply()),
-        (Call::Api(_), None) => answer(&http::stand_in(&principal)),
-        (Call::Api(_), Some(upstream)) => Ok(upstream::request(request, upstream, &principal)?.into()),
-    }
+    let principal = match decision {
+        Decision::Allow(principal) => principal,
+        Decision::Deny(denial) => return answer(&Problem::denial(&denial).reply()),
+    };
+    let reply = match (call, &settings.upstream) {
+        (Call::Verify(_), _) => http::verified(&principal),
+        (Call::Whoami, _) => http::whoami(&principal),
+        (Call::NoRoute, _) => Problem::not_found().reply(),
+        (Call::Api(_), None) => http::stand_in(&principal),
+        (Call::Api(_), Some(upstream)) => {
+            return Ok(upstream::request(request, upstream, &principal, in_grace)?.into());
+        }
+    };
+    answer(&if in_grace { reply.with(GRACE.0, GRACE.1) } else { reply })
 }
 
 fn answer(reply: &Reply) -> Result<JsValue, JsValue> {

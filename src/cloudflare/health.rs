@@ -4,14 +4,17 @@ use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
-use worker::Env;
 
-use crate::http::{self, Parameters, Reply};
+use crate::{
+    authority::lease::Terms,
+    http::{self, Parameters, Reply},
+};
 
 use super::{
     admin,
-    config::{Config, Slot, config},
+    config::{self, Config, Slot, config},
     convert,
+    env::Env,
     stub::{self, Question},
 };
 
@@ -24,7 +27,8 @@ pub(super) fn answer(request: &Request, env: &Env, query: &str) -> Result<JsValu
         Ok(verbose) => verbose.is_some(),
         Err(problem) => return reply(&problem.reply()),
     };
-    let brief = http::health(&request.method());
+    let bound_ms = config::terms(env).ok().map(Terms::bound_ms);
+    let brief = http::health(&request.method(), bound_ms);
     if !verbose || brief.status != 200 {
         return reply(&brief);
     }
@@ -54,7 +58,7 @@ async fn verbose_reply(env: &Env, settings: &Config) -> Reply {
             json!({ "slot": slot.number, "status": "unreachable" })
         }));
     }
-    http::verbose_health(status, slots)
+    http::verbose_health(status, settings.terms.bound_ms(), slots)
 }
 
 async fn condition(env: &Env, slot: &Slot) -> Option<Value> {

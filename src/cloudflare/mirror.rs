@@ -5,14 +5,13 @@ use std::time::Duration;
 use js_sys::{Array, JSON, Map, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use worker::Env;
 
 use crate::{
     authority::outbox::{KvKey, Put},
     credential::RecognisedKey,
 };
 
-use super::{config::KV_BINDING, time::within};
+use super::{config::KV_BINDING, env::Env, time::within};
 
 #[wasm_bindgen]
 extern "C" {

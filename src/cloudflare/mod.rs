@@ -2,7 +2,8 @@
 //!
 //! - `entry`: the exported function that every request enters by, and who answers what.
 //! - `admin`: the admin API at the edge; what a request says is understood in `object`. `health`: how the shards are.
-//! - `config`: secrets, variables and bindings, parsed once per isolate.
+//! - `verifier`: the loop around the state machine of `edge`.
+//! - `config`: secrets, variables and bindings, parsed once per isolate. `env`: where they come from.
 //! - `mirror`: reading and writing KV.
 //! - `stub`: asking the Authority. `object`: being it. `sql`: its storage as the `Sql` port.
 //! - `convert`: between the runtime's requests and answers and ours. `time`: clock and timers. `log`: the log.
@@ -14,6 +15,7 @@ mod admin;
 mod config;
 mod convert;
 mod entry;
+mod env;
 mod health;
 mod log;
 mod mirror;
@@ -24,3 +26,4 @@ mod time;
 #[cfg(feature = "trap")]
 mod trap;
 mod upstream;
+mod verifier;

@@ -13,17 +13,18 @@ use js_sys::{Array, Promise};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
 use web_sys::Request;
-use worker::Env;
 
 use crate::{
     authority::{
         command::{self, Circumstances, Failure, Order},
         copy::SigningKeys,
         journal,
+        lease::{self, Leases, Terms},
         outbox::{self, Courier, KvKey},
-        query::{self, Query, Want},
-        schema,
+        query, schema,
         sql::SqlError,
+        sync::{self, SyncRequest},
+        usage::Tally,
     },
     credential::Peppers,
     http::{
@@ -36,6 +37,7 @@ use crate::{
 use super::{
     config::config,
     convert,
+    env::Env,
     log::log,
     mirror,
     sql::{State, Storage},
@@ -110,11 +112,12 @@ struct Object {
 
 impl Object {
     async fn alarm(&self) -> Result<(), SqlError> {
-        let shard = self.shard()?;
+        let shard = self.shard().await?;
         shard.alarm_at.set(None);
         // First of all the next one, so that no failure of this one is the end.
         shard.arm(now().saturating_add_millis(ALARM_LOST_MS))?;
         journal::forget(&shard.storage, now(), COMMANDS_PER_ALARM)?;
+        shard.tally.borrow_mut().write_due(&shard.storage, now())?;
         let mut more = true;
         for _ in 0..ROUNDS_PER_ALARM {
             more = self.deliver(&shard, ALARM_WAIT).await?;
@@ -126,35 +129,63 @@ impl Object {
         if more { shard.arm(now().saturating_add_millis(ALARM_AGAIN_MS)) } else { shard.ensure_alarm() }
     }
 
-    /// Opens the database at the first event that needs it.
-    fn shard(&self) -> Result<Rc<Shard>, SqlError> {
-        if let Some(shard) = self.shard.borrow().as_ref() {
-            return Ok(shard.clone());
+    /// Opens the database at the first event that needs it. Nothing is answered before this instance has proved, by a
+    /// write that became durable, that no other one is the current one.
+    async fn shard(&self) -> Result<Rc<Shard>, SqlError> {
+        if let Some(shard) = self.opened() {
+            return Ok(shard);
         }
         let shard = Rc::new(Shard::open(&self.state, &self.env)?);
+        shard.storage.durable().await?;
+        // Another event may have been faster, and what it has in memory counts.
+        if let Some(shard) = self.opened() {
+            return Ok(shard);
+        }
+        shard.leases.borrow_mut().born(now());
         *self.shard.borrow_mut() = Some(shard.clone());
         Ok(shard)
+    }
+
+    fn opened(&self) -> Option<Rc<Shard>> {
+        self.shard.borrow().clone()
     }
 
     async fn reply(&self, request: &Request) -> Result<Reply, SqlError> {
         let url = request.url();
         let body = convert::body(request).await.map_err(|_| SqlError("the question could not be read".into()))?;
-        let shard = self.shard()?;
-        shard.ensure_alarm()?;
+        let shard = self.shard().await?;
         match stub::asked(&url) {
+            Some(Asked::Sync) => self.sync(&shard, &body),
             Some(Asked::Condition) => self.condition(&shard),
-            Some(Asked::Copies) => {
-                let want = std::str::from_utf8(&body).ok().and_then(|text| serde_json::from_str::<Want>(text).ok());
-                let want = want.ok_or_else(|| SqlError("not a question for copies".into()))?;
-                let copies = shard.with_signing(&self.env, |signing| query::copies(&shard.storage, signing, &want))?;
-                if want.refresh && copies.grant.is_some() {
-                    shard.refresh(&want)?;
-                }
-                Ok(Reply::json(200, &copies))
+            Some(Asked::Admin(path, query)) => {
+                shard.ensure_alarm()?;
+                self.administer(&shard, request, path, query, &body).await
             }
-            Some(Asked::Admin(path, query)) => self.administer(&shard, request, path, query, &body).await,
             None => Ok(Problem::not_found().reply()),
         }
+    }
+
+    fn sync(&self, shard: &Shard, body: &[u8]) -> Result<Reply, SqlError> {
+        let request = std::str::from_utf8(body).ok().and_then(SyncRequest::parse);
+        let request = request.ok_or_else(|| SqlError("a sync that is not understood".into()))?;
+        let now = now();
+        shard.tally.borrow_mut().take(&shard.storage, &request.uses, now)?;
+        if request.graced > 0 {
+            lease::note_graced(&shard.storage, request.graced)?;
+        }
+        shard.ensure_alarm()?;
+        // From here on in one turn: what is granted is granted on what is read.
+        let mut leases = shard.leases.borrow_mut();
+        let granted = Terms { lease_ms: leases.grant(&shard.storage, now)?, ..leases.terms() };
+        drop(leases);
+        let epoch = hex::encode(random::<16>()?);
+        let answered = shard.with_signing(&self.env, |signing| {
+            sync::answer(&shard.storage, signing, shard.slot, &request, granted, &epoch)
+        })?;
+        if !answered.refresh.is_empty() {
+            shard.refresh(&answered.refresh)?;
+        }
+        Ok(Reply::empty(200).with_body(answered.text))
     }
 
     async fn administer(
@@ -194,7 +225,10 @@ impl Object {
             Ok(AdminRequest::Ask(query)) => {
                 let now = now();
                 Ok(match query::answer(&shard.storage, shard.slot, &query, now)? {
-                    Some(found) => admin::found(&found, shard.slot, now),
+                    Some(mut found) => {
+                        shard.tally.borrow().add_to(&mut found);
+                        admin::found(&found, shard.slot, now)
+                    }
                     None => Problem::not_found().reply(),
                 })
             }
@@ -206,7 +240,8 @@ impl Object {
         super::trap::in_authority(order);
         let executed = shard.with_peppers(&self.env, |peppers| {
             let circumstances = Circumstances { slot: shard.slot, peppers, now: now(), nonce: random()? };
-            let render = |answer: &_| admin::stored(&order.command, answer, circumstances.now);
+            let effective_by = shard.leases.borrow().effective_at(circumstances.now);
+            let render = |answer: &_| admin::stored(&order.command, answer, circumstances.now, effective_by);
             Ok(command::execute(&shard.storage, order, &circumstances, render))
         });
         #[cfg(feature = "trap")]
@@ -217,6 +252,9 @@ impl Object {
             Err(Failure::Refused(refusal)) => return Ok(Problem::refusal(refusal).reply()),
             Err(Failure::Trouble(error)) => return Err(error),
         };
+        if committed.wrote {
+            shard.leases.borrow_mut().wrote(now());
+        }
         shard.ensure_alarm()?;
         let mirrored = match committed.mirrored_before {
             Some(mirrored) => mirrored,
@@ -225,7 +263,12 @@ impl Object {
                 journal::settle_mirrored(&shard.storage, order.credential, &order.id, mirrored)?
             }
         };
-        Ok(admin::complete(&committed.answer, committed.text.as_ref(), mirrored))
+        let reply = admin::complete(&committed.answer, committed.text.as_ref(), mirrored);
+        let effective_at = committed.answer.effective_at.filter(|_| order.wait);
+        Ok(match effective_at.map(|at| shard.leases.borrow().wait_ms(at, now())) {
+            None | Some(0) => reply,
+            Some(millis) => reply.with(stub::WAIT, millis.to_string()),
+        })
     }
 
     /// Has the outdated copies put, and says whether KV has them all before the time for that is over.
@@ -248,9 +291,10 @@ impl Object {
     }
 
     fn condition(&self, shard: &Shard) -> Result<Reply, SqlError> {
-        let now = now();
-        let found = query::answer(&shard.storage, shard.slot, &Query::Condition, now)?;
-        let reply = found.map_or_else(|| Problem::not_found().reply(), |found| admin::found(&found, shard.slot, now));
+        shard.ensure_alarm()?;
+        let condition = query::condition(&shard.storage)?;
+        let leases = shard.leases.borrow();
+        let reply = admin::condition(&condition, shard.slot, leases.terms(), leases.bound_ms());
         #[cfg(feature = "trap")]
         let reply = super::trap::with_dump(reply, &shard.storage)?;
         Ok(reply)
@@ -290,20 +334,25 @@ struct Shard {
     slot: u8,
     storage: Storage,
     courier: RefCell<Courier>,
+    leases: RefCell<Leases>,
+    tally: RefCell<Tally>,
     /// When the alarm is known to ring.
     alarm_at: Cell<Option<UnixMillis>>,
 }
 
 impl Shard {
     fn open(state: &State, env: &Env) -> Result<Self, SqlError> {
-        if let Err(fault) = config(env).as_ref() {
-            return Err(SqlError(format!("{fault:?}")));
-        }
+        let terms = match config(env).as_ref() {
+            Ok(config) => config.terms,
+            Err(fault) => return Err(SqlError(format!("{fault:?}"))),
+        };
         let name = state.id().name().unwrap_or_default();
         let slot = slot_of(&name).ok_or_else(|| SqlError(format!("{name:?} is not the name of a slot")))?;
         let storage = Storage::of(state);
         schema::migrate(&storage, &hex::encode(random::<16>()?))?;
-        Ok(Shard { slot, storage, courier: RefCell::default(), alarm_at: Cell::new(None) })
+        let leases = RefCell::new(Leases::begin(&storage, terms, now())?);
+        let (courier, tally) = (RefCell::default(), RefCell::default());
+        Ok(Shard { slot, storage, courier, leases, tally, alarm_at: Cell::new(None) })
     }
 
     fn with_peppers<T>(&self, env: &Env, body: impl FnOnce(&Peppers) -> Result<T, SqlError>) -> Result<T, SqlError> {
@@ -324,11 +373,11 @@ impl Shard {
         }
     }
 
-    /// Has the copies of a key and its account put again.
-    fn refresh(&self, want: &Want) -> Result<(), SqlError> {
+    /// Has copies put again.
+    fn refresh(&self, copies: &[KvKey]) -> Result<(), SqlError> {
         let mut courier = self.courier.borrow_mut();
-        for kv_key in [KvKey::grant(&want.digest), KvKey::account(want.account)] {
-            courier.refresh(&self.storage, &kv_key, now())?;
+        for kv_key in copies {
+            courier.refresh(&self.storage, kv_key, now())?;
         }
         drop(courier);
         self.ensure_alarm()
@@ -336,7 +385,8 @@ impl Shard {
 
     /// While there is something to put or to forget, an alarm is set, and is set anew when it should have rung long ago.
     fn ensure_alarm(&self) -> Result<(), SqlError> {
-        let dues = [outbox::next_due(&self.storage)?, journal::next_due(&self.storage)?];
+        let dues =
+            [outbox::next_due(&self.storage)?, journal::next_due(&self.storage)?, self.tally.borrow().next_due()];
         let Some(due) = dues.into_iter().flatten().min() else { return Ok(()) };
         let now = now();
         let lost = self.alarm_at.get().is_none_or(|at| at.saturating_add_millis(ALARM_LOST_MS) < now);

@@ -6,6 +6,7 @@
 
 use js_sys::{Array, Promise};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{
     authority::sql::{INTEGER_MAX, Row, Sql, SqlError, Value},
@@ -38,6 +39,8 @@ extern "C" {
     ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = setAlarm)]
     fn set_alarm(this: &JsStorage, at_unix_millis: f64) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn sync(this: &JsStorage) -> Result<Promise, JsValue>;
 
     /// `SqlStorage`.
     #[derive(Clone, Debug)]
@@ -63,6 +66,12 @@ impl Storage {
         let storage = state.storage();
         let sql = storage.sql();
         Storage { storage, sql }
+    }
+
+    /// Waits until everything written so far is durable, which only the one current instance of an object can bring about.
+    pub(super) async fn durable(&self) -> Result<(), SqlError> {
+        JsFuture::from(self.storage.sync().map_err(error)?).await.map_err(error)?;
+        Ok(())
     }
 
     /// Has the object woken at `at`; counts together with what was written in the same turn.

@@ -1,18 +1,18 @@
 //! Asking the Authority.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use js_sys::{Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, Request, RequestInit, Response};
-use worker::Env;
 
-use crate::authority::query::{Copies, Want};
+use crate::{authority::sync::SyncRequest, edge::Call};
 
 use super::{
     config::{AUTHORITY_BINDING, Slot},
     convert::path_and_query,
+    env::Env,
     time::within,
 };
 
@@ -29,7 +29,7 @@ extern "C" {
     fn fetch(this: &Stub, request: &Request) -> Result<Promise, JsValue>;
 }
 
-/// How long an answer may take. Creating an object far away takes about a second; the entry gives up at five.
+/// How long an answer to administrators may take. Creating an object far away takes about a second; the entry gives up at five.
 const DEADLINE: Duration = Duration::from_millis(4_000);
 
 /// The header that says who, in the caller's own product, orders something.
@@ -41,6 +41,9 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header that says that an account of another shard has the external id in the body.
 pub(super) const TAKEN_ELSEWHERE: &str = "x-keygate-taken-elsewhere";
 
+/// The header by which the Authority has an answer wait: for so many milliseconds.
+pub(super) const WAIT: &str = "x-keygate-wait-ms";
+
 /// The header that tells a repeated call from a new one, between Worker and Authority.
 pub(super) const COMMAND_ID: &str = "x-keygate-command-id";
 
@@ -48,8 +51,8 @@ pub(super) const COMMAND_ID: &str = "x-keygate-command-id";
 #[derive(Debug)]
 pub(super) struct Unreachable(pub(super) String);
 
-/// A request of the Authority's protocol, which is HTTP: `POST /copies` for the edge, and the admin API under
-/// `/admin/`, with the paths and bodies that administrators send.
+/// A request of the Authority's protocol, which is HTTP: `POST /sync` for the edge, and the admin API under `/admin/`,
+/// with the paths and bodies that administrators send.
 pub(super) struct Question<'a> {
     pub(super) method: &'a str,
     /// Path and query.
@@ -79,37 +82,64 @@ impl Answer {
     }
 }
 
-/// Asks for the copies that decide about a key.
-pub(super) async fn copies(env: &Env, slot: &Slot, want: &Want) -> Result<Copies, Unreachable> {
-    let body = serde_json::to_string(want).map_err(|error| Unreachable(error.to_string()))?;
-    let question = Question { method: "POST", target: COPIES.into(), headers: Vec::new(), body: Some(body.as_bytes()) };
-    let answer = ask(env, slot, &question).await?;
+/// Makes a sync and gives the text of its answer. Counts of uses are sent once: a second try goes without them.
+pub(super) async fn sync(env: &Env, slot: &Slot, call: &Call) -> Result<String, Unreachable> {
+    let limit = Duration::from_millis(call.deadline_ms);
+    // One limit for all of it, also for an answer that stops in the middle.
+    within(limit, Box::pin(sync_within(env, slot, &call.request, limit)))
+        .await
+        .unwrap_or_else(|_| Err(Unreachable("no answer in time".into())))
+}
+
+async fn sync_within(env: &Env, slot: &Slot, request: &SyncRequest, limit: Duration) -> Result<String, Unreachable> {
+    let answer = match sync_once(env, slot, request, limit).await {
+        Err(failure) if may_repeat(&failure) => {
+            let mut again = SyncRequest { graced: 0, ..request.clone() };
+            again.uses.iter_mut().for_each(|used| used.count = 0);
+            sync_once(env, slot, &again, limit).await
+        }
+        outcome => outcome,
+    };
+    let answer = answer.map_err(thrown)?;
     let text = answer.text().await?;
-    if answer.status != 200 {
-        return Err(Unreachable(text));
-    }
-    serde_json::from_str(&text).map_err(|error| Unreachable(error.to_string()))
+    if answer.status == 200 { Ok(text) } else { Err(Unreachable(text)) }
+}
+
+async fn sync_once(env: &Env, slot: &Slot, request: &SyncRequest, limit: Duration) -> Result<Answer, JsValue> {
+    let body = request.text();
+    let question = Question { method: "POST", target: SYNC.into(), headers: Vec::new(), body: Some(body.as_bytes()) };
+    ask_once(env, slot, &question, limit).await
 }
 
 /// Asks the Authority of a slot, and once more when the object was only being moved or replaced. Nothing is done twice by
-/// that: questions change nothing, and a command has an id. An overloaded object is left alone.
-pub(super) async fn ask(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, Unreachable> {
-    match ask_once(env, slot, question).await {
-        Err(failure) if flag(&failure, "retryable") && !flag(&failure, "overloaded") => {
-            ask_once(env, slot, question).await.map_err(thrown)
+/// that: questions change nothing, and a command has an id.
+pub(super) fn ask<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) -> Asking<'a, Unreachable> {
+    Box::pin(async move {
+        match ask_once(env, slot, question, DEADLINE).await {
+            Err(failure) if may_repeat(&failure) => ask_once(env, slot, question, DEADLINE).await.map_err(thrown),
+            outcome => outcome.map_err(thrown),
         }
-        outcome => outcome.map_err(thrown),
-    }
+    })
 }
 
-async fn ask_once(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Answer, JsValue> {
-    let asking = begin(env, slot, question)?;
-    let answered =
-        within(DEADLINE, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
-    let response: Response = answered?.unchecked_into();
-    #[cfg(feature = "trap")]
-    super::trap::lose_answer(question)?;
-    Ok(Answer { status: response.status(), response })
+/// Boxed, for it is asked in many places, and would be compiled into each.
+type Asking<'a, E> = Pin<Box<dyn Future<Output = Result<Answer, E>> + 'a>>;
+
+fn ask_once<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>, limit: Duration) -> Asking<'a, JsValue> {
+    Box::pin(async move {
+        let asking = begin(env, slot, question)?;
+        let answered =
+            within(limit, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
+        let response: Response = answered?.unchecked_into();
+        #[cfg(feature = "trap")]
+        super::trap::lose_answer(question)?;
+        Ok(Answer { status: response.status(), response })
+    })
+}
+
+/// The object was only being moved or replaced. An overloaded one is left alone.
+fn may_repeat(failure: &JsValue) -> bool {
+    flag(failure, "retryable") && !flag(failure, "overloaded")
 }
 
 /// A mark that the runtime puts on the exception of a Durable Object's stub (Durable Objects, error handling).
@@ -121,8 +151,8 @@ fn flag(failure: &JsValue, name: &str) -> bool {
 pub(super) enum Asked<'a> {
     /// `GET /condition`.
     Condition,
-    /// `POST /copies`.
-    Copies,
+    /// `POST /sync`.
+    Sync,
     /// Path and query behind `/admin/`.
     Admin(&'a str, &'a str),
 }
@@ -130,8 +160,8 @@ pub(super) enum Asked<'a> {
 /// Reads the URL of a question.
 pub(super) fn asked(url: &str) -> Option<Asked<'_>> {
     let (path, query) = path_and_query(url);
-    if path == COPIES {
-        return Some(Asked::Copies);
+    if path == SYNC {
+        return Some(Asked::Sync);
     }
     if path == CONDITION {
         return Some(Asked::Condition);
@@ -152,7 +182,7 @@ pub(super) fn slot_of(object_name: &str) -> Option<u8> {
 /// How the shard is.
 pub(super) const CONDITION: &str = "/condition";
 
-const COPIES: &str = "/copies";
+const SYNC: &str = "/sync";
 const ADMIN: &str = "/admin/";
 
 /// The name of a slot's object. It is the object's identity: changing it would be losing the data.

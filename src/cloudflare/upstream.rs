@@ -5,7 +5,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{Headers, Request, RequestInit, RequestRedirect};
 
 use crate::{
-    http::{identity_headers, is_identity_header},
+    http::{GRACE, identity_headers, is_identity_header},
     policy::Principal,
 };
 
@@ -13,7 +13,12 @@ use super::convert::path_and_query;
 
 /// The request for the upstream: the same method, path, query and body, the headers without the credential and without
 /// anything that claims to be ours, and then ours. A redirect is the caller's to follow.
-pub(super) fn request(request: &Request, upstream: &str, principal: &Principal) -> Result<Request, JsValue> {
+pub(super) fn request(
+    request: &Request,
+    upstream: &str,
+    principal: &Principal,
+    in_grace: bool,
+) -> Result<Request, JsValue> {
     let headers = Headers::new()?;
     for entry in try_iter(&request.headers())?.into_iter().flatten() {
         let entry = Array::from(&entry?);
@@ -24,6 +29,9 @@ pub(super) fn request(request: &Request, upstream: &str, principal: &Principal) 
     }
     for (name, value) in identity_headers(principal) {
         headers.set(name, &value)?;
+    }
+    if in_grace {
+        headers.set(GRACE.0, GRACE.1)?;
     }
     let init = RequestInit::new();
     init.set_method(&request.method());

@@ -1,20 +1,33 @@
 //! The state machine behind a decision.
 
 use crate::{
-    authority::{
-        copy::{AccountCopy, GrantCopy, SigningKeys},
-        query::{Copies, Want},
-    },
+    authority::{copy::SigningKeys, sync::Want},
     credential::RecognisedKey,
     policy::{Decision, Demand, UnixMillis, decide},
 };
 
+use super::view::{Call, Found, View};
+
 /// A request in the middle of being decided.
 #[derive(Debug)]
-pub struct Verification<'k> {
+pub struct Verification {
     key: RecognisedKey,
     demand: Demand,
-    signing: &'k SigningKeys,
+    /// None until the first step.
+    began: Option<Began>,
+    /// KV has been read: whether it answered with something that was not to be believed.
+    mirror: Option<bool>,
+    /// The syncs that had failed when this one first needed the Authority.
+    failures: Option<u64>,
+    syncs: u8,
+    waits: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    at: UnixMillis,
+    /// The last sync that was sent before.
+    flight: u64,
 }
 
 /// What comes next.
@@ -22,8 +35,12 @@ pub struct Verification<'k> {
 pub enum Step {
     /// Nothing: this is the verdict.
     Done(Verdict),
-    /// Ask the Authority for the copies of this key and its account.
-    AskAuthority(Want),
+    /// Read both copies from KV, then go on with [`Verification::mirror_read`].
+    ReadMirror,
+    /// Ask the Authority, end that with [`View::answered`] or [`View::failed`], and go on with [`Verification::next`].
+    Sync(Box<Call>),
+    /// Wait for so many milliseconds, then go on with [`Verification::next`]: others are asking the Authority.
+    Wait(u32),
 }
 
 /// How a request ends.
@@ -31,13 +48,15 @@ pub enum Step {
 pub enum Verdict {
     /// On evidence.
     Decided(Decision),
+    /// On evidence that is older than it should be, because the Authority cannot be reached.
+    InGrace(Decision),
     /// The Authority has no such key. For the caller, one more reason for the constant 401.
     Unknown,
     /// Nobody could say.
     Undetermined,
 }
 
-/// What stands in KV, or what the Authority said, about one key.
+/// What stands in KV about one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence<'a> {
     /// The signed copy of the grant.
@@ -46,11 +65,25 @@ pub struct Evidence<'a> {
     pub account: Option<&'a str>,
 }
 
-impl<'k> Verification<'k> {
-    /// Begins with a recognised key. Next comes the read of KV.
+/// Syncs that one request makes at most. The first is enough, unless everything was dropped or the key changed while it
+/// was under way.
+const SYNCS_MAX: u8 = 2;
+
+/// How long a request waits for the syncs of others. One of its own may follow, and all of it must end within the five
+/// seconds that the entry gives a decision.
+const PATIENCE_MS: u64 = 2_000;
+
+/// The first wait; the next ones are twice as long each, up to [`WAIT_MAX_MS`].
+const WAIT_MS: u32 = 4;
+
+/// The longest wait.
+const WAIT_MAX_MS: u32 = 32;
+
+impl Verification {
+    /// A request with a recognised key. Nothing has been looked at yet.
     #[must_use]
-    pub fn begin(key: RecognisedKey, demand: Demand, signing: &'k SigningKeys) -> Self {
-        Verification { key, demand, signing }
+    pub fn new(key: RecognisedKey, demand: Demand) -> Self {
+        Verification { key, demand, began: None, mirror: None, failures: None, syncs: 0, waits: 0 }
     }
 
     /// The key that is being decided about.
@@ -59,148 +92,65 @@ impl<'k> Verification<'k> {
         &self.key
     }
 
-    /// Goes on with what KV has; `None` when KV failed. A KV that answered with nothing to be believed needs the copies
-    /// anew.
-    #[must_use]
-    pub fn mirror_read(&self, evidence: Option<Evidence<'_>>, now: UnixMillis) -> Step {
-        match evidence.and_then(|evidence| self.judge(evidence, now)) {
-            Some(decision) => Step::Done(Verdict::Decided(decision)),
-            None => Step::AskAuthority(Want {
-                digest: self.key.digest,
-                account: self.key.account,
-                refresh: evidence.is_some(),
-            }),
+    /// Goes on by what is known now; also the first step.
+    pub fn next(&mut self, view: &mut View, now: UnixMillis) -> Step {
+        let now = view.tick(now);
+        let began = *self.began.get_or_insert(Began { at: now, flight: view.last_flight() });
+        let after = self.demand.strict.then_some(began.flight);
+        if view.is_leased(now, after) {
+            match view.find(&self.key, now) {
+                Found::Both(grant, account) => {
+                    return Step::Done(Verdict::Decided(decide(&grant, &account, &self.demand, now)));
+                }
+                // Issuing is in no feed, so an earlier word does not do where the Authority itself must be asked.
+                Found::Unknown if !self.demand.strict || self.syncs > 0 => return Step::Done(Verdict::Unknown),
+                Found::Missing if self.mirror.is_none() => return Step::ReadMirror,
+                Found::Unknown | Found::Missing => {}
+            }
+        } else if !self.demand.strict
+            && view.is_in_grace(now)
+            && let Found::Both(grant, account) = view.find(&self.key, now)
+        {
+            return Step::Done(Verdict::InGrace(decide(&grant, &account, &self.demand, now)));
         }
+        self.ask(view, began, now)
     }
 
-    /// Ends with what the Authority said; `None` when it could not be asked.
-    #[must_use]
-    pub fn authority_answered(&self, copies: Option<&Copies>, now: UnixMillis) -> Verdict {
-        let Some(copies) = copies else { return Verdict::Undetermined };
-        if copies.grant.is_none() {
-            return Verdict::Unknown;
+    /// Goes on with what KV has; `None` when KV failed.
+    pub fn mirror_read(
+        &mut self,
+        view: &mut View,
+        signing: &SigningKeys,
+        evidence: Option<Evidence<'_>>,
+        now: UnixMillis,
+    ) -> Step {
+        let mut believed = true;
+        if let Some(Evidence { grant, account }) = evidence {
+            believed &= grant.is_some_and(|text| view.offer_grant(signing, &self.key.digest, text));
+            believed &= account.is_some_and(|text| view.offer_account(signing, self.key.account.number, text));
         }
-        let evidence = Evidence { grant: copies.grant.as_deref(), account: copies.account.as_deref() };
-        self.judge(evidence, now).map_or(Verdict::Undetermined, Verdict::Decided)
+        self.mirror = Some(!believed);
+        self.next(view, now)
     }
 
-    /// Decides, if both copies are there, are genuine, and speak of this key and this account.
-    fn judge(&self, evidence: Evidence<'_>, now: UnixMillis) -> Option<Decision> {
-        let grant = GrantCopy::verify(self.signing, &self.key.digest, evidence.grant?).ok()?;
-        let account = AccountCopy::verify(self.signing, self.key.account, evidence.account?).ok()?;
-        let fits = grant.epoch == account.epoch
-            && grant.grant.account == self.key.account
-            && grant.grant.environment == self.key.environment
-            && account.account.id == self.key.account;
-        fits.then(|| decide(&grant.grant, &account.account, &self.demand, now))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        credential::{AccountRef, Brand, Digest, Environment, KeyId, NumberedSecret},
-        policy::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet},
-    };
-
-    const NOW: UnixMillis = UnixMillis::from_millis(1_000);
-    const ACCOUNT: AccountRef = AccountRef { slot: 0, number: 7 };
-
-    fn signing(byte: &str) -> SigningKeys {
-        SigningKeys::new(NumberedSecret::parse(&format!("1:{}", byte.repeat(32))).unwrap(), None).unwrap()
-    }
-
-    fn key() -> RecognisedKey {
-        RecognisedKey {
-            digest: Digest::from_bytes([9; 24]),
-            account: ACCOUNT,
-            brand: Brand::default(),
-            environment: Environment::Live,
-            pepper_id: 1,
+    /// Only the Authority can say. Who asked it in vain, or saw others do so, gives up: a request asks once.
+    fn ask(&mut self, view: &mut View, began: Began, now: UnixMillis) -> Step {
+        let waited = now.saturating_millis_since(began.at);
+        let failures = *self.failures.get_or_insert(view.failures());
+        if self.syncs >= SYNCS_MAX || view.failures() > failures || view.is_pausing(now) || waited >= PATIENCE_MS {
+            return Step::Done(Verdict::Undetermined);
         }
-    }
-
-    fn grant() -> GrantCopy {
-        let grant = Grant {
-            id: KeyId::of(&key().digest),
-            account: ACCOUNT,
-            environment: Environment::Live,
-            scopes: ScopeSet::default(),
-            status: KeyStatus::Active,
-            not_before: None,
-            expires_at: None,
-            issued_at: 1,
-        };
-        GrantCopy { epoch: "e".into(), as_of: 1, grant }
-    }
-
-    fn account() -> AccountCopy {
-        let api_access = ApiAccess { live: Access::Active, test: Access::Active };
-        let account = Account { id: ACCOUNT, status: AccountStatus::Active, api_access, features: Vec::new() };
-        AccountCopy { epoch: "e".into(), as_of: 1, account }
-    }
-
-    /// The step after KV gave these copies, signed as they are.
-    fn after(grant: &GrantCopy, account: &AccountCopy) -> Step {
-        let keys = signing("aa");
-        let texts = (grant.sign(&keys, &key().digest).unwrap(), account.sign(&keys).unwrap());
-        let evidence = Evidence { grant: Some(&texts.0), account: Some(&texts.1) };
-        Verification::begin(key(), Demand::default(), &keys).mirror_read(Some(evidence), NOW)
-    }
-
-    fn asks(refresh: bool) -> Step {
-        Step::AskAuthority(Want { digest: key().digest, account: ACCOUNT, refresh })
-    }
-
-    #[test]
-    fn two_genuine_copies_that_agree_decide_without_the_authority() {
-        assert!(matches!(after(&grant(), &account()), Step::Done(Verdict::Decided(Decision::Allow(_)))));
-    }
-
-    #[test]
-    fn genuine_copies_that_do_not_belong_together_are_not_believed() {
-        let other_epoch = AccountCopy { epoch: "f".into(), ..account() };
-        assert_eq!(after(&grant(), &other_epoch), asks(true));
-        let mut other_account = grant();
-        other_account.grant.account = AccountRef { slot: 0, number: 8 };
-        assert_eq!(after(&other_account, &account()), asks(true));
-        let mut other_environment = grant();
-        other_environment.grant.environment = Environment::Test;
-        assert_eq!(after(&other_environment, &account()), asks(true));
-    }
-
-    #[test]
-    fn half_of_the_evidence_is_none_and_a_silent_mirror_is_not_to_be_mended() {
-        let keys = signing("aa");
-        let grant = grant().sign(&keys, &key().digest).unwrap();
-        let verification = Verification::begin(key(), Demand::default(), &keys);
-        let half = Evidence { grant: Some(&grant), account: None };
-        assert_eq!(verification.mirror_read(Some(half), NOW), asks(true));
-        assert_eq!(verification.mirror_read(Some(Evidence::default()), NOW), asks(true));
-        assert_eq!(verification.mirror_read(None, NOW), asks(false));
-    }
-
-    #[test]
-    fn the_authoritys_own_copies_face_the_same_checks() {
-        let (keys, foreign) = (signing("aa"), signing("bb"));
-        let verification = Verification::begin(key(), Demand::default(), &keys);
-        let copies = |keys: &SigningKeys| Copies {
-            grant: Some(grant().sign(keys, &key().digest).unwrap()),
-            account: Some(account().sign(keys).unwrap()),
-        };
-        let answered = |copies: &Copies| verification.authority_answered(Some(copies), NOW);
-        assert!(matches!(answered(&copies(&keys)), Verdict::Decided(Decision::Allow(_))));
-        assert_eq!(answered(&copies(&foreign)), Verdict::Undetermined);
-        assert_eq!(answered(&Copies { account: None, ..copies(&keys) }), Verdict::Undetermined);
-    }
-
-    #[test]
-    fn only_the_authority_can_say_that_a_genuine_key_is_unknown() {
-        let keys = signing("aa");
-        let verification = Verification::begin(key(), Demand::default(), &keys);
-        let nothing = Copies { grant: None, account: None };
-        assert_eq!(verification.authority_answered(Some(&nothing), NOW), Verdict::Unknown);
-        assert_eq!(verification.authority_answered(None, NOW), Verdict::Undetermined);
+        let want =
+            Want { digest: self.key.digest, account: self.key.account.number, refresh: self.mirror.unwrap_or(false) };
+        if let Some(call) = view.ask(Some(want), now) {
+            self.syncs += 1;
+            return Step::Sync(Box::new(call));
+        }
+        if self.waits == 0 {
+            view.wait(want);
+        }
+        let length = WAIT_MS << self.waits.min(3);
+        self.waits = self.waits.saturating_add(1);
+        Step::Wait(length.min(WAIT_MAX_MS))
     }
 }

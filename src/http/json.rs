@@ -18,6 +18,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Members {
     members: Map<String, Value>,
+    /// The first complaint. Kept to the end, so that the readers of bodies need no way out after each member.
+    fault: Option<Problem>,
 }
 
 impl Members {
@@ -34,7 +36,7 @@ impl Members {
             ));
         }
         if body.is_empty() {
-            return Ok(Members { members: Map::new() });
+            return Ok(Members { members: Map::new(), fault: None });
         }
         if !content_type.is_some_and(is_json) {
             return Err(Problem::new(
@@ -45,7 +47,7 @@ impl Members {
         let not_utf8 = |_| Problem::new(Code::InvalidRequest, "The body is not UTF-8, as JSON must be.");
         let text = std::str::from_utf8(body).map_err(not_utf8)?;
         match serde_json::from_str::<Strict>(text) {
-            Ok(Strict(Value::Object(members))) => Ok(Members { members }),
+            Ok(Strict(Value::Object(members))) => Ok(Members { members, fault: None }),
             Ok(_) => Err(Problem::new(Code::InvalidRequest, "The body must be a JSON object, {…}.")),
             Err(error) => {
                 Err(Problem::new(Code::InvalidRequest, format!("The body is not JSON as it should be: {error}.")))
@@ -56,58 +58,49 @@ impl Members {
     /// Takes a member that must be there and not null.
     ///
     /// # Errors
-    /// 400 when it is missing, null, or refused by `parse`, whose text says what would be right.
+    /// 400 when it is missing, null, or refused by `parse`, whose text says what would be right; or when an earlier
+    /// member was refused.
     pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Result<T, Problem> {
-        match self.members.remove(name) {
-            None => Err(Problem::field(name, format!("{name} is missing."))),
-            Some(value) => parse(value).map_err(|expected| wrong(name, &expected)),
+        let value = self.optional(name, parse);
+        match self.fault.take() {
+            Some(fault) => Err(fault),
+            None => value.ok_or_else(|| Problem::field(name, format!("{name} is missing."))),
         }
     }
 
-    /// Takes a member that may be absent. Null counts as a value; most `parse` refuse it.
-    ///
-    /// # Errors
-    /// 400 when it is refused by `parse`.
-    pub fn optional<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(Value) -> Result<T, String>,
-    ) -> Result<Option<T>, Problem> {
-        self.members.remove(name).map(|value| parse(value).map_err(|expected| wrong(name, &expected))).transpose()
+    /// Takes a member that may be absent. Null counts as a value; most `parse` refuse it. A refused one is none, and
+    /// [`Members::finish`] says so.
+    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Option<T> {
+        match parse(self.members.remove(name)?) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                self.refuse(name, &expected);
+                None
+            }
+        }
     }
 
     /// Takes a member that may be absent or null, which mean the same.
-    ///
-    /// # Errors
-    /// 400 when it is refused by `parse`.
-    pub fn nullable<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(Value) -> Result<T, String>,
-    ) -> Result<Option<T>, Problem> {
-        Ok(self.optional(name, |value| if value.is_null() { Ok(None) } else { parse(value).map(Some) })?.flatten())
+    pub fn nullable<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Option<T> {
+        self.optional(name, |value| if value.is_null() { Ok(None) } else { parse(value).map(Some) })?
+    }
+
+    fn refuse(&mut self, name: &str, expected: &str) {
+        self.fault.get_or_insert_with(|| Problem::field(name, format!("{name} must be {expected}.")));
     }
 
     /// Ends the reading: nothing may be left.
     ///
     /// # Errors
-    /// 400 naming a member that was not asked for, and those that can be used.
+    /// 400 for the first member that was refused, or else naming one that was not asked for, and those that can be used.
     pub fn finish(self, known: &[&str]) -> Result<(), Problem> {
-        match self.members.into_iter().next().map(|(name, _)| name) {
-            None => Ok(()),
-            Some(name) if known.is_empty() => {
-                Err(Problem::field(name.clone(), format!("The body has an unknown member {name:?}; it takes none.")))
-            }
-            Some(name) => Err(Problem::field(
-                name.clone(),
-                format!("The body has an unknown member {name:?}; it takes {}.", known.join(", ")),
-            )),
+        if let Some(fault) = self.fault {
+            return Err(fault);
         }
+        let Some((name, _)) = self.members.into_iter().next() else { return Ok(()) };
+        let takes = if known.is_empty() { "none".into() } else { known.join(", ") };
+        Err(Problem::field(name.clone(), format!("The body has an unknown member {name:?}; it takes {takes}.")))
     }
-}
-
-fn wrong(name: &str, expected: &str) -> Problem {
-    Problem::field(name, format!("{name} must be {expected}."))
 }
 
 fn is_json(content_type: &str) -> bool {

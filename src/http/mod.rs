@@ -16,7 +16,7 @@ pub use health::{health, verbose_health};
 pub use json::BODY_BYTES_MAX;
 pub use openapi::openapi;
 pub use parameters::Parameters;
-pub use principal::{identity_headers, is_identity_header, stand_in, verified, whoami};
+pub use principal::{GRACE, identity_headers, is_identity_header, stand_in, verified, whoami};
 pub use problem::{Code, Problem};
 pub use reply::Reply;
 pub use values::{FEATURES_MAX, MAX_ACTIVE_KEYS_MAX, NAME_CHARACTERS_MAX, REFERENCE_BYTES_MAX};

@@ -21,6 +21,9 @@ pub fn identity_headers(principal: &Principal) -> [(&'static str, String); 4] {
     ]
 }
 
+/// The header of what was decided by outage grace, on evidence that is older than the lease allows.
+pub const GRACE: (&str, &str) = ("x-keygate-grace", "1");
+
 /// True for the name of a header that only Keygate may set, in any case and also with `_`, which some servers read as `-`.
 #[must_use]
 pub fn is_identity_header(name: &str) -> bool {

@@ -80,9 +80,12 @@ impl Code {
     }
 }
 
-/// One error, ready to be said.
+/// One error, ready to be said. Boxed: it travels through many results, and would be copied in each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Parts {
     code: Code,
     detail: Cow<'static, str>,
     field: Option<String>,
@@ -95,50 +98,47 @@ impl Problem {
     /// An error with a sentence for people.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { code, detail: detail.into(), field: None, challenge: None, allow: None, missing_scopes: None }
+        let detail = detail.into();
+        Problem(Box::new(Parts { code, detail, field: None, challenge: None, allow: None, missing_scopes: None }))
     }
 
     /// A 400 about one member, parameter or header of the request.
     #[must_use]
     pub fn field(field: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { field: Some(field.into()), ..Problem::new(Code::InvalidRequest, detail) }
+        Problem::new(Code::InvalidRequest, detail).about(field)
     }
 
     /// The same, about one member, parameter or header of the request.
     #[must_use]
-    pub fn about(self, field: &'static str) -> Self {
-        Problem { field: Some(field.into()), ..self }
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// The same, with a challenge.
+    fn challenging(mut self, challenge: impl Into<String>) -> Self {
+        self.0.challenge = Some(challenge.into());
+        self
     }
 
     /// No bearer credential: a challenge without an error (RFC 6750 §3.1).
     #[must_use]
     pub fn missing_credential() -> Self {
-        Problem {
-            challenge: Some(REALM.into()),
-            ..Problem::new(
-                Code::MissingCredential,
-                "This needs an API key, sent as the header Authorization: Bearer <key>.",
-            )
-        }
+        let detail = "This needs an API key, sent as the header Authorization: Bearer <key>.";
+        Problem::new(Code::MissingCredential, detail).challenging(REALM)
     }
 
     /// The constant 401.
     #[must_use]
     pub fn invalid_token() -> Self {
-        Problem {
-            challenge: Some(format!("{REALM}, error=\"invalid_token\"")),
-            ..Problem::new(Code::InvalidToken, "The credential is not valid.")
-        }
+        Problem::new(Code::InvalidToken, "The credential is not valid.")
+            .challenging(format!("{REALM}, error=\"invalid_token\""))
     }
 
     /// An Authorization header that is not exactly one bearer token.
     #[must_use]
     pub fn malformed_credential(fault: BearerFault) -> Self {
-        Problem {
-            field: Some("Authorization".into()),
-            challenge: Some(format!("{REALM}, error=\"invalid_request\"")),
-            ..Problem::new(Code::InvalidRequest, fault.to_string())
-        }
+        Problem::field("Authorization", fault.to_string()).challenging(format!("{REALM}, error=\"invalid_request\""))
     }
 
     /// Nothing here.
@@ -159,7 +159,9 @@ impl Problem {
     /// Not with this method; `allow` lists those that would be right.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed, format!("This answers to {allow} only.")) }
+        let mut problem = Problem::new(Code::MethodNotAllowed, format!("This answers to {allow} only."));
+        problem.0.allow = Some(allow);
+        problem
     }
 
     /// A denial of a key holder's request.
@@ -172,11 +174,11 @@ impl Problem {
             }
             Denial::InsufficientScope { required, missing } => {
                 let all = required.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
-                Problem {
-                    challenge: Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\"")),
-                    missing_scopes: Some(missing.iter().map(|scope| scope.as_str().to_owned()).collect()),
-                    ..Problem::new(Code::InsufficientScope, format!("This needs the scopes: {all}."))
-                }
+                let missing = missing.iter().map(|scope| scope.as_str().to_owned()).collect();
+                let mut problem = Problem::new(Code::InsufficientScope, format!("This needs the scopes: {all}."))
+                    .challenging(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\""));
+                problem.0.missing_scopes = Some(missing);
+                problem
             }
         }
     }
@@ -186,7 +188,11 @@ impl Problem {
     pub fn refusal(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotFound => Problem::not_found(),
-            Refusal::Conflict { field, detail } => Problem { field, ..Problem::new(Code::Conflict, detail) },
+            Refusal::Conflict { field, detail } => {
+                let mut problem = Problem::new(Code::Conflict, detail);
+                problem.0.field = field;
+                problem
+            }
             Refusal::LimitReached { limit, environment } => Problem::new(
                 Code::LimitReached,
                 format!(
@@ -212,26 +218,27 @@ impl Problem {
     /// What goes out.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        let (code, status, title) = self.code.parts();
+        let parts = &*self.0;
+        let (code, status, title) = parts.code.parts();
         let body = Body {
             kind: format!("urn:keygate:problem:{code}"),
             title,
             status,
-            detail: &self.detail,
+            detail: &parts.detail,
             code,
-            field: self.field.as_deref(),
-            missing_scopes: self.missing_scopes.as_deref(),
+            field: parts.field.as_deref(),
+            missing_scopes: parts.missing_scopes.as_deref(),
         };
         let mut reply = Reply { headers: Vec::new(), ..Reply::json(status, &body) }
             .with("cache-control", "no-store")
             .with("content-type", "application/problem+json");
-        if let Some(challenge) = &self.challenge {
+        if let Some(challenge) = &parts.challenge {
             reply = reply.with("www-authenticate", challenge.clone());
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = parts.allow {
             reply = reply.with("allow", allow);
         }
-        if self.code == Code::Indeterminate {
+        if parts.code == Code::Indeterminate {
             reply = reply.with("retry-after", RETRY_AFTER_SECONDS);
         }
         reply

@@ -29,9 +29,25 @@ fn a_repeated_command_is_carried_out_once_and_answered_alike() {
     let again = shard.order(order(&shard, issue, ID)).unwrap();
     assert_eq!(shard.sql.dump(), before);
     assert!(again.answer.is_none(), "nothing was done");
+    assert!(first.committed.wrote && !again.committed.wrote);
     assert_eq!(again.committed.answer, first.committed.answer);
     assert_eq!(again.committed.text, first.committed.text);
     assert!(again.committed.text.is_some());
+}
+
+#[test]
+fn a_repeated_change_counts_from_when_it_was_answered_first() {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme"));
+    let (key, _) = shard.issue(account.id, new_key());
+    let revoke = Command::RevokeKey { account: account.id, key: key.id() };
+    let effective_at = Some(shard.now().saturating_add_millis(5_055));
+    shard.effective_at.set(effective_at);
+    shard.order(order(&shard, revoke.clone(), ID)).unwrap();
+    shard.advance(3_600_000);
+    shard.effective_at.set(Some(shard.now()));
+    let again = shard.order(order(&shard, revoke, ID)).unwrap();
+    assert_eq!(again.committed.answer.effective_at, effective_at);
 }
 
 #[test]

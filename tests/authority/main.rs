@@ -6,6 +6,8 @@ mod audit;
 mod commands;
 mod feed;
 mod flows;
+mod lease;
 mod mirror;
 mod pinned;
 mod support;
+mod usage;

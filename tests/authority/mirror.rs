@@ -5,7 +5,6 @@ use keygate::{
         command::{AccountChange, Command, Edit, KeyChange},
         copy::{AccountCopy, CopyFault, GrantCopy, SigningKeys},
         outbox::{self, Courier, KvKey, PUT_INTERVAL_MS, PUTS_PER_ROUND, Put, REFRESH_INTERVAL_MS},
-        query::{self, Want},
     },
     credential::{AccountRef, NumberedSecret},
     policy::{AccountStatus, KeyStatus},
@@ -133,8 +132,7 @@ fn a_copy_counts_only_in_its_own_place_unedited_and_under_a_known_key() {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     let (other, _) = shard.issue(account.id, new_key());
-    let want = Want { digest: key.digest, account: account.id, refresh: false };
-    let copy = query::copies(&shard.sql, &shard.signing, &want).unwrap().grant.unwrap();
+    let copy = shard.copies(&key.digest, account.id).0.unwrap();
     let verify = |digest, text: &str| GrantCopy::verify(&shard.signing, digest, text).map(|copy| copy.grant);
     assert_eq!(verify(&key.digest, &copy), Ok(key.grant()));
     assert_eq!(verify(&other.digest, &copy), Err(CopyFault::Mac), "swapped between keys");
@@ -159,8 +157,7 @@ fn a_signed_copy_with_a_member_that_is_not_known_is_not_believable() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
-    let want = Want { digest: key.digest, account: account.id, refresh: false };
-    let copy = query::copies(&shard.sql, &shard.signing, &want).unwrap().grant.unwrap();
+    let copy = shard.copies(&key.digest, account.id).0.unwrap();
     let json = copy.splitn(4, '.').nth(3).unwrap().replace("\"as_of\"", "\"new\":1,\"as_of\"");
     let secret = NumberedSecret::parse(&format!("2:{}", "22".repeat(32))).unwrap();
     let name = KvKey::grant(&key.digest).text();
@@ -190,12 +187,10 @@ fn the_authority_has_no_copy_of_what_it_does_not_have() {
     let shard = Shard::new();
     let (a, b) = (shard.account(new_account("A")), shard.account(new_account("B")));
     let (key, _) = shard.issue(a.id, new_key());
-    let copies =
-        |digest, account| query::copies(&shard.sql, &shard.signing, &Want { digest, account, refresh: false }).unwrap();
-    assert!(copies(key.digest, a.id).grant.is_some());
-    assert!(copies(key.digest, b.id).grant.is_none(), "another account's key");
+    assert!(matches!(shard.copies(&key.digest, a.id), (Some(_), Some(_))));
+    assert!(matches!(shard.copies(&key.digest, b.id), (None, Some(_))), "another account's key");
     let nobody = AccountRef { slot: SLOT, number: 1 };
-    assert_eq!(copies(key.digest, nobody).account, None);
+    assert_eq!(shard.copies(&key.digest, nobody), (None, None));
 }
 
 #[test]

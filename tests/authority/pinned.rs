@@ -3,17 +3,21 @@
 
 use keygate::{
     authority::{
-        command::{Command, NewAccount, NewKey},
+        command::{Answer, Command, NewAccount, NewKey, Order},
         copy::{AccountCopy, GrantCopy},
+        journal::CommandId,
+        lease::{self, Leases, Terms},
         outbox::KvKey,
+        query::{Found, Query},
         schema,
         sql::{Sql, Value},
+        usage::{Tally, Use},
     },
-    credential::{AccountRef, Digest, Environment, KeyId},
+    credential::{AccountRef, Digest, Environment, KeyId, PresentedKey},
     policy::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
 };
 
-use super::support::{EPOCH, Shard, Sqlite, new_account, new_key, signing};
+use super::support::{EPOCH, SLOT, Shard, Sqlite, new_account, new_key, signing};
 
 const GRANT: &str = include_str!("../vectors/grant-copy.txt");
 const ACCOUNT: &str = include_str!("../vectors/account-copy.txt");
@@ -60,7 +64,12 @@ fn rows_are_written_as_ever() {
     });
     let (key, _) =
         shard.issue(account.id, NewKey { expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)), ..new_key() });
+    shard.effective_at.set(Some(shard.now().saturating_add_millis(5_055)));
     shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    Leases::begin(&shard.sql, Terms { lease_ms: 5_000, grace_ms: 30_000 }, shard.now()).unwrap();
+    lease::note_graced(&shard.sql, 2).unwrap();
+    let used = Use { digest: key.digest, count: 3, age_ms: 1_000 };
+    Tally::default().take(&shard.sql, &[used], shard.now()).unwrap();
     let dump = shard
         .sql
         .dump()
@@ -69,6 +78,33 @@ fn rows_are_written_as_ever() {
         .replace(&account.id.number.to_string(), "<number>")
         .replace(&key.hint, "<hint>");
     assert_eq!(dump, include_str!("../vectors/rows.txt"));
+}
+
+/// As Keygate wrote it before there were leases.
+#[test]
+fn a_database_of_schema_2_is_migrated_with_all_that_is_in_it() {
+    let shard = Shard::on(Sqlite::of(include_str!("../vectors/schema-2.sql")));
+    assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [3, 4, 0, 0, 0]);
+    let account = AccountRef { slot: SLOT, number: 243_063_039 };
+    let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
+    assert_eq!((record.external_id.as_deref(), record.audit_head.number), (Some("org-1"), 4));
+    let carry_out = |id: &str, command: Command| {
+        let request = format!("{command:?}");
+        let id = CommandId::new(id, true, &[request.as_bytes()]);
+        shard.order(Order { id, ..shard.order_of(command) }).unwrap()
+    };
+    let repeated = carry_out("command 2", Command::IssueKey { account, key: new_key() });
+    assert!(repeated.answer.is_none(), "it was carried out before");
+    assert_eq!(repeated.committed.answer.body, "answer to 3");
+    assert_eq!(repeated.committed.answer.effective_at, None);
+    let text = repeated.committed.text.unwrap();
+    let digest = shard.peppers.recognise(&PresentedKey::parse(text.expose()).unwrap()).unwrap().digest;
+    let Some(Found::Key(key)) = shard.ask(Query::KeyByDigest(account, digest)) else { panic!("no key") };
+    assert_eq!((key.status, key.last_used_at), (KeyStatus::Active, None));
+    Tally::default().take(&shard.sql, &[Use { digest, count: 1, age_ms: 0 }], shard.now()).unwrap();
+    let revoked = carry_out("another", Command::RevokeKey { account, key: key.id() });
+    let Some(Answer::Key(revoked)) = revoked.answer else { panic!("no key") };
+    assert_eq!((revoked.status, revoked.last_used_at), (KeyStatus::Revoked, Some(shard.now())));
 }
 
 #[test]

@@ -9,12 +9,14 @@ use keygate::{
         },
         copy::SigningKeys,
         journal::{CommandId, StoredAnswer},
+        lease::Terms,
         query::{self, Condition, Found, Query},
         record::{AccountRecord, KeyRecord},
         schema,
         sql::{INTEGER_MAX, PARAMETERS_MAX, Row, Sql, SqlError, Value},
+        sync::{self, Answered, SyncAnswer, SyncRequest, Want},
     },
-    credential::{AccountRef, Brand, Environment, KeyText, NumberedSecret, Pepper, Peppers},
+    credential::{AccountRef, Brand, Digest, Environment, KeyText, NumberedSecret, Pepper, Peppers},
     policy::{Access, ApiAccess, ScopeSet, UnixMillis},
 };
 use rusqlite::{Connection, limits::Limit, types::ValueRef};
@@ -45,6 +47,13 @@ impl Sqlite {
         }
         connection.execute_batch("PRAGMA foreign_keys = ON").unwrap();
         Sqlite { connection, depth: Cell::new(0), fail_after: Cell::new(None), statements: RefCell::default() }
+    }
+
+    /// The database that these statements make.
+    pub fn of(statements: &str) -> Self {
+        let sqlite = Sqlite::new();
+        sqlite.connection.execute_batch(statements).unwrap();
+        sqlite
     }
 
     /// Fails the statement after the next `statements` ones; None = never.
@@ -139,6 +148,8 @@ pub struct Shard {
     pub peppers: Peppers,
     pub signing: SigningKeys,
     pub now: Cell<u64>,
+    /// What is kept with the answers to commands.
+    pub effective_at: Cell<Option<UnixMillis>>,
     nonces: Cell<u64>,
 }
 
@@ -146,13 +157,18 @@ pub const SLOT: u8 = 3;
 
 impl Shard {
     pub fn new() -> Self {
-        let sql = Sqlite::new();
+        Shard::on(Sqlite::new())
+    }
+
+    /// A shard that finds this database.
+    pub fn on(sql: Sqlite) -> Self {
         schema::migrate(&sql, EPOCH).unwrap();
         Shard {
             sql,
             peppers: Peppers::new(pepper(1), None).unwrap(),
             signing: signing(),
             now: Cell::new(1_800_000_000_000),
+            effective_at: Cell::new(None),
             nonces: Cell::new(0),
         }
     }
@@ -179,6 +195,7 @@ impl Shard {
             credential: "root",
             actor: Some("u-1".into()),
             precondition: Precondition::Any,
+            wait: false,
             taken_elsewhere: false,
         }
     }
@@ -191,7 +208,12 @@ impl Shard {
         let mut seen = None;
         let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
             seen = Some(answer.clone());
-            StoredAnswer { status: 200, version: 1, body: format!("answer to {}", self.nonces.get()) }
+            StoredAnswer {
+                status: 200,
+                version: 1,
+                body: format!("answer to {}", self.nonces.get()),
+                effective_at: self.effective_at.get(),
+            }
         })?;
         Ok(Executed { answer: seen, committed })
     }
@@ -229,10 +251,26 @@ impl Shard {
     }
 
     pub fn condition(&self) -> Condition {
-        match self.ask(Query::Condition) {
-            Some(Found::Condition(condition)) => condition,
-            other => panic!("no condition: {other:?}"),
-        }
+        query::condition(&self.sql).unwrap()
+    }
+
+    /// Answers a sync. Should it show that the database was set back, a new epoch is drawn.
+    pub fn sync(&self, request: &SyncRequest, granted: Terms) -> Answered {
+        self.nonces.set(self.nonces.get() + 1);
+        let epoch = format!("{:032x}", self.nonces.get());
+        sync::answer(&self.sql, &self.signing, SLOT, request, granted, &epoch).unwrap()
+    }
+
+    /// The signed copies of a key and an account, as they are now.
+    pub fn copies(&self, digest: &Digest, account: AccountRef) -> (Option<String>, Option<String>) {
+        let want = Want { digest: *digest, account: account.number, refresh: false };
+        let request = SyncRequest { wants: vec![want], ..SyncRequest::default() };
+        let text = self.sync(&request, Terms { lease_ms: 0, grace_ms: 0 }).text;
+        let answer = SyncAnswer::parse(&text).unwrap();
+        let [(about, grant)] = answer.grants[..] else { panic!("{text}") };
+        let [(whose, account)] = answer.accounts[..] else { panic!("{text}") };
+        assert_eq!((about, whose), (*digest, want.account));
+        (grant.map(str::to_owned), account.map(str::to_owned))
     }
 
     /// The numbers of one row, such as the counters of `meta`.

@@ -34,7 +34,7 @@ const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
 
 #[rustfmt::skip]
 const OPERATIONS: &[Operation] = &[
-    Operation { method: "POST", path: "accounts", name: "createAccount", summary: "Create an account.", answer: "ChangedAccount", refusals: &[Code::Conflict] },
+    Operation { method: "POST", path: "accounts", name: "createAccount", summary: "Create an account.", answer: "CreatedAccount", refusals: &[Code::Conflict] },
     Operation { method: "GET", path: "accounts", name: "listAccounts", summary: "List the accounts, newest first.", answer: "AccountPage", refusals: &[] },
     Operation { method: "GET", path: ACCOUNT, name: "getAccount", summary: "Read an account.", answer: "Account", refusals: &[Code::NotFound] },
     Operation { method: "PATCH", path: ACCOUNT, name: "changeAccount", summary: "Change an account. Absent members stay as they are.", answer: "ChangedAccount", refusals: &[Code::NotFound, Code::Conflict] },
@@ -253,7 +253,7 @@ fn administer(api: &Api, operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
 
-    let created = operation.method == "POST" && matches!(operation.answer, "ChangedAccount" | "IssuedKey");
+    let created = operation.method == "POST" && matches!(operation.answer, "CreatedAccount" | "IssuedKey");
     let mut responses = all_refusals(&codes);
     let mut answer = success(operation.answer);
     if !operation.answer.ends_with("Page") {
@@ -320,11 +320,11 @@ fn responses() -> Value {
 
 fn components() -> Value {
     let (api, account) = (Api::new(), json!({ "name": "Acme", "external_id": "cust-42" }));
-    let changed_account = api.sent("POST", "accounts", Some(account));
-    let account_path = format!("accounts/{}", changed_account["id"].as_str().unwrap());
+    let created_account = api.sent("POST", "accounts", Some(account));
+    let account_path = format!("accounts/{}", created_account["id"].as_str().unwrap());
     let keys_path = format!("{account_path}/keys");
     api.sent("PATCH", &account_path, Some(json!({ "status": "suspended" })));
-    api.sent("PATCH", &account_path, Some(json!({ "status": "active" })));
+    let changed_account = api.sent("PATCH", &account_path, Some(json!({ "status": "active" })));
     let issued = api.sent("POST", &keys_path, Some(json!({ "environment": "live" })));
     let key_path = format!("{keys_path}/{}", issued["id"].as_str().unwrap());
     let changed_key = api.sent("PATCH", &key_path, Some(json!({ "name": "deploy", "disabled": true })));
@@ -340,8 +340,8 @@ fn components() -> Value {
     let none = json!({});
     let changes: Vec<&Value> = both.filter(|change| change.is_object()).chain([&none]).collect();
     let principal: Value = serde_json::from_str(&http::whoami(&principal()).body).unwrap();
-    let brief: Value = serde_json::from_str(&http::health("GET").body).unwrap();
-    let verbose: Value = serde_json::from_str(&http::verbose_health("ok", Vec::new()).body).unwrap();
+    let brief: Value = serde_json::from_str(&http::health("GET", None).body).unwrap();
+    let verbose: Value = serde_json::from_str(&http::verbose_health("ok", 5_055, Vec::new()).body).unwrap();
     let names: Vec<&str> = codes().iter().map(|code| code.parts().0).collect();
     let unreachable = json!({
         "type": "object",
@@ -354,6 +354,7 @@ fn components() -> Value {
     head["description"] = "The newest entry of the account's audit.".into();
     json!({
         "Account": object(&[&account, &changed_account], schemas::of_account),
+        "CreatedAccount": and_more("Account", &account, &created_account),
         "ChangedAccount": and_more("Account", &account, &changed_account),
         "AccountPage": object(&[&accounts], |name| schemas::of_page(name, "Account")),
         "ApiAccess": schemas::api_access(&account["api_access"]),
@@ -361,7 +362,7 @@ fn components() -> Value {
         "AuditEntry": object(&entries, schemas::of_entry),
         "AuditPage": object(&[&audit], |name| schemas::of_page(name, "AuditEntry")),
         "Changed": object(&changes, schemas::of_change),
-        "Key": object(&[&key, &issued], schemas::of_key),
+        "Key": object(&[&key, &issued, &changed_key], schemas::of_key),
         "ChangedKey": and_more("Key", &key, &changed_key),
         "IssuedKey": and_more("Key", &key, &issued),
         "KeyPage": object(&[&keys], |name| schemas::of_page(name, "Key")),

@@ -14,7 +14,7 @@ mod wire;
 
 use std::{collections::BTreeSet, fs};
 
-use keygate::http::Endpoint;
+use keygate::http::{Endpoint, admin::AdminRequest};
 use serde_json::{Value, json};
 
 use schemas::example;
@@ -178,6 +178,34 @@ fn query_parameters_are_those_of_the_document_with_its_bounds() {
             }
         }
     }
+}
+
+#[test]
+fn what_may_wait_says_when_it_counts_and_nothing_else_does() {
+    let api = Api::new();
+    let document = committed();
+    let mut waiting = 0;
+    for it in operations().iter().filter(|it| it.admin_path().is_some()) {
+        let may_wait = it.query_parameters().iter().any(|parameter| parameter["name"] == "wait");
+        let success = ["200", "201"].into_iter().find_map(|status| it.operation["responses"].get(status)).unwrap();
+        let answer = success["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let required = document.pointer(&format!("{}/required", &answer[1..])).cloned().unwrap_or_default();
+        let says = required.as_array().is_some_and(|names| names.contains(&json!("effective_by")));
+        assert_eq!(may_wait, says, "{it:?}");
+        waiting += u32::from(may_wait);
+        let body = it.body().map(|schema| example(&schema));
+        let waits = |query: &str| {
+            it.with(|request| match api.parse(Request { query, body: body.as_ref(), ..request }) {
+                Ok(AdminRequest::Do(order)) => Some(order.wait),
+                _ => None,
+            })
+        };
+        if may_wait {
+            assert_eq!((waits(""), waits("wait=effective")), (Some(false), Some(true)), "{it:?}");
+            assert_eq!((waits("wait="), waits("wait=mirrored")), (None, None), "{it:?}");
+        }
+    }
+    assert_eq!(waiting, 3);
 }
 
 #[test]

@@ -93,6 +93,10 @@ pub fn parameter(name: &str) -> Value {
             json!({ "type": "string", "examples": ["key_c06af5216d9a4ed13f06"] }),
             "Only what was done to this account or key.",
         ),
+        "wait" => with(
+            word(vec!["effective".into()]),
+            "The answer comes when the change counts everywhere, at `effective_by`.",
+        ),
         _ => panic!("nothing is said of the parameter {name}"),
     }
 }
@@ -130,6 +134,9 @@ fn of_both(name: &str) -> Value {
         "created_at" => instant("2027-01-31T00:00:00.000Z"),
         "created_by" => with(or_null_if(true, reference("alice")), "The X-Keygate-Actor who created it."),
         "mirrored" => with(json!({ "type": "boolean" }), "Whether Workers KV has this change already."),
+        "effective_by" => {
+            with(instant("2027-01-31T00:00:05.055Z"), "The change counts everywhere by then. With `wait`, now.")
+        }
         _ => panic!("nothing is said of the member {name}"),
     }
 }
@@ -222,6 +229,10 @@ pub fn of_health(name: &str) -> Value {
             json!({ "type": "object", "propertyNames": { "pattern": "^([0-9]|1[0-5])$" }, "additionalProperties": count() }),
             "Keys that are not revoked, by the id of the pepper they were minted with.",
         ),
+        "lease_ms" => with(count(), "For how long a cache may decide by itself, in milliseconds."),
+        "grace_ms" => with(count(), "How much longer it may while the slot cannot be reached."),
+        "revocation_bound_ms" => with(count(), "After so many milliseconds a change counts everywhere."),
+        "accepted_in_grace" => with(count(), "Requests that caches accepted in that time, as far as they told."),
         _ => panic!("nothing is said of the member {name}"),
     }
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use keygate::{
     authority::{
         command::{self, Circumstances, Failure},
+        lease::Terms,
         query, schema,
     },
     credential::{Pepper, Peppers},
@@ -93,7 +94,7 @@ impl Api {
             Ok(AdminRequest::Do(order)) => {
                 let nonce = [self.requests.get(); 32];
                 let circumstances = Circumstances { slot: SLOT, peppers: &self.peppers, now: now(), nonce };
-                let render = |answer: &_| admin::stored(&order.command, answer, now());
+                let render = |answer: &_| admin::stored(&order.command, answer, now(), now());
                 match command::execute(&self.sql, &order, &circumstances, render) {
                     Ok(done) => admin::complete(&done.answer, done.text.as_ref(), true),
                     Err(Failure::Refused(refusal)) => Problem::refusal(refusal).reply(),
@@ -112,8 +113,9 @@ impl Api {
 
     /// How the shard is, as `healthz?verbose` shows it.
     pub fn condition(&self) -> Value {
-        let found = query::answer(&self.sql, SLOT, &query::Query::Condition, now()).unwrap().unwrap();
-        serde_json::from_str(&admin::found(&found, SLOT, now()).body).unwrap()
+        let condition = query::condition(&self.sql).unwrap();
+        let terms = Terms { lease_ms: 5_000, grace_ms: 0 };
+        serde_json::from_str(&admin::condition(&condition, SLOT, terms, terms.bound_ms()).body).unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { admin, bearer, createAccount, issueKey, listAll, revokeKey, send, sendRaw, slots } from "./harness/client.mjs";
-import { constant401, eventually, onlyHeaders, problem, success } from "./harness/expect.mjs";
+import { BOUND_MS, constant401, eventually, onlyHeaders, problem, success } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
 import { forgedKey } from "./harness/mint.mjs";
 import { secrets } from "./harness/secrets.mjs";
@@ -93,8 +93,17 @@ describe("healthz?verbose", () => {
       unmirrored: 0,
       oldest_unmirrored_at: null,
       keys_by_pepper: { [PEPPER]: (keys_by_pepper[PEPPER] ?? 0) + slot + 2 },
+      lease_ms: 5_000,
+      grace_ms: 0,
+      revocation_bound_ms: BOUND_MS,
+      accepted_in_grace: 0,
     }));
-    assert.deepEqual(answer.json, { status: "ok", version: "0.1.0", slots: expected });
+    assert.deepEqual(answer.json, {
+      status: "ok",
+      version: "0.1.0",
+      revocation_bound_ms: BOUND_MS,
+      slots: expected,
+    });
     assert.equal((await health("?verbose=1")).text, answer.text);
     assert.equal((await health("?verbose=")).text, answer.text);
   });
@@ -133,7 +142,12 @@ describe("healthz?verbose", () => {
       const answer = await health("?verbose", bearer(ROOT), down);
       assert.equal(answer.status, 200);
       const unreachable = [0, 7].map((slot) => ({ slot, status: "unreachable" }));
-      assert.deepEqual(answer.json, { status: "degraded", version: "0.1.0", slots: unreachable });
+      assert.deepEqual(answer.json, {
+        status: "degraded",
+        version: "0.1.0",
+        revocation_bound_ms: BOUND_MS,
+        slots: unreachable,
+      });
       assert.equal((await health("", {}, down)).json.status, "ok");
     } finally {
       await down.stop();

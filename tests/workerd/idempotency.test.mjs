@@ -358,7 +358,8 @@ describe("the Worker's own repeat", () => {
           const stub = env.KEYGATE_AUTHORITY.getByName(name, options);
           return {
             async fetch(question) {
-              calls += 1;
+              // A sync is no command: it may still come behind the answer to an earlier request.
+              if (new URL(question.url).pathname !== "/sync") calls += 1;
               const answer = await stub.fetch(question);
               if (left-- > 0) throw Object.assign(new Error("lost"), marks);
               return answer;

@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { admin, createAccount, issueKey, revokeKey, slots, verify } from "./harness/client.mjs";
+import { admin, createAccount, issueKey, revokeKey, slots, takeLease, verify } from "./harness/client.mjs";
+import { breakable, cut, manyEdges, unusedEdges } from "./harness/connection.mjs";
 import { allowed, constant401, eventually, success } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
 import { accountRecord, copyParts, grantRecord, mintKey, signCopy } from "./harness/mint.mjs";
@@ -12,14 +13,20 @@ import { otherSigningKey } from "./harness/secrets.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
 /** Runs `body` with a Keygate of its own. */
-async function withServer(body) {
-  const server = await startWorkerd();
+async function withServer(body, options) {
+  const server = await startWorkerd(options);
   try {
     await body(server);
   } finally {
     await server.stop();
   }
 }
+
+/** With leases so short that waiting for their end takes no time. */
+const quick = { env: { KEYGATE_LEASE_SECONDS: "1" } };
+
+/** With a connection to the Authority that can be cut. */
+const controlled = { around: breakable };
 
 async function backlog(server) {
   const [{ unmirrored, oldest_unmirrored_at }] = await slots(server);
@@ -135,17 +142,20 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
       const path = (key) => `/accounts/${account.id}/keys/${key.id}`;
       await revokeKey(server, account, first);
       success(await admin(server, "PATCH", path(second), { disabled: true }));
+      await takeLease(server);
+      const reads = server.kv.counts.get;
       const third = await issueKey(server, account, { scopes: ["a:b"] });
       assert.equal(success(await admin(server, "GET", path(first))).status, "revoked");
       assert.equal(success(await admin(server, "GET", path(second))).status, "disabled");
       // Issued since, so missing in what KV serves: the Authority answers.
       allowed(await verify(server, third.key, "scope=a:b"), third, account);
-      await revokeKey(server, account, third);
+      assert.ok(server.kv.counts.get > reads);
+      await revokeKey(server, account, third, { wait: "effective" });
       constant401(await verify(server, third.key));
       await nothingWaits(server);
       server.kv.heal();
       for (const key of [first, second, third]) constant401(await verify(server, key.key));
-    }));
+    }, quick));
 
   describe("a record that somebody else lost or wrote over", () => {
     const ways = {
@@ -175,9 +185,12 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
             if (value === undefined) server.kv.records.delete(record);
             else server.kv.records.set(record, { ...present, value });
           }
-          await eventually(async () => {
-            allowed(await verify(server, key.key), key, account);
-            constant401(await verify(server, revoked.key));
+          await takeLease(server);
+          const reads = server.kv.counts.get;
+          allowed(await verify(server, key.key), key, account);
+          constant401(await verify(server, revoked.key));
+          assert.ok(server.kv.counts.get > reads);
+          await eventually(() => {
             says(server, records[0], "active");
             says(server, records[1], "active");
             says(server, records[2], "revoked");
@@ -190,10 +203,12 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
           assert.deepEqual(await backlog(server), { unmirrored: 0, oldest: null });
 
           // From now on KV is enough again.
-          await server.restart({ authority: "down" });
+          await server.restart();
+          await takeLease(server);
+          await cut(server);
           allowed(await verify(server, key.key), key, account);
           constant401(await verify(server, revoked.key));
-        }));
+        }, controlled));
     }
 
     test("and is an old copy of a revoked key: revoking again puts it right", () =>
@@ -215,15 +230,21 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
         const account = await createAccount(server);
         const key = await issueKey(server, account, { scopes: ["a:b"] });
         await nothingWaits(server);
-        await server.restart();
+        // In each round another isolate, which reads them for the first time.
+        await server.restart({ edges: manyEdges(4) });
+        const unused = unusedEdges(server);
         const before = server.kv.counts.put;
         const vandal = async (perform) => ({ ...(await perform()), value: "mine" });
         server.kv.onGet = vandal;
         for (let round = 0; round < 4; round += 1) {
-          const answers = await Promise.all(Array.from({ length: 25 }, () => verify(server, key.key, "scope=a:b")));
+          const edge = unused();
+          await takeLease(edge);
+          const reads = server.kv.counts.get;
+          const answers = await Promise.all(Array.from({ length: 25 }, () => verify(edge, key.key, "scope=a:b")));
           for (const answer of answers) allowed(answer, key, account);
+          assert.ok(server.kv.counts.get > reads);
           const other = await issueKey(server, account);
-          allowed(await verify(server, other.key), other, account);
+          allowed(await verify(edge, other.key), other, account);
           await sleep(700);
         }
         // One repair of each of the two records, and one put for each new key.
@@ -238,6 +259,7 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
         const account = await createAccount(server);
         await nothingWaits(server);
         await server.restart();
+        await takeLease(server);
         const before = server.kv.counts.put;
         for (let n = 0; n < 5; n += 1) constant401(await verify(server, mintKey({ account: account.id }).text));
         await sleep(1_500);
@@ -251,9 +273,12 @@ describe("a mirror that misbehaves", { concurrency: 6 }, () => {
       const key = await issueKey(server, account);
       await nothingWaits(server);
       await server.restart();
+      await takeLease(server);
       const before = server.kv.counts.put;
+      const reads = server.kv.counts.get;
       server.kv.onGet = faults.fail;
       allowed(await verify(server, key.key), key, account);
+      assert.ok(server.kv.counts.get > reads);
       await sleep(1_500);
       assert.equal(server.kv.counts.put, before);
     }));

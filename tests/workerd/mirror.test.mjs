@@ -1,9 +1,10 @@
 // The mirror: what Workers KV holds, that nobody can edit it to any effect, and that nothing depends on it.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { admin, createAccount, issueKey, revokeKey, verify, whoami } from "./harness/client.mjs";
+import { admin, createAccount, issueKey, revokeKey, takeLease, verify, whoami } from "./harness/client.mjs";
+import { breakable, disturb, heal } from "./harness/connection.mjs";
 import { allowed, constant401, eventually, problem } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
 import { accountRecord, copyParts, grantRecord, mintKey, signCopy } from "./harness/mint.mjs";
@@ -103,6 +104,7 @@ describe("what KV holds", () => {
     const issued = await issueKey(server, owner);
     await server.kill9();
     await server.restart();
+    await takeLease(server);
     allowed(await verify(server, issued.key), issued, owner);
   });
 });
@@ -111,22 +113,34 @@ describe("a record that was not written by the Authority is never believed", () 
   let server, account, key, otherAccount, otherKey, original, originalAccount;
   before(async () => {
     server = await startWorkerd();
-    account = await createAccount(server);
     otherAccount = await createAccount(server);
-    key = await issueKey(server, account, { scopes: ["contacts:read"] });
     otherKey = await issueKey(server, otherAccount, { scopes: ["*"] });
+  });
+  // What was seen once is not read again, so each test has a key and an account of its own.
+  const another = async () => {
+    account = await createAccount(server);
+    key = await issueKey(server, account, { scopes: ["contacts:read"] });
     original = server.kv.records.get(grantRecord(key.key));
     originalAccount = server.kv.records.get(accountRecord(account.id));
-  });
+  };
+  beforeEach(another);
   after(() => server?.stop());
 
-  /** Puts `value` in the place of a record for as long as `check` runs. */
+  /** Puts `value` in the place of a record for as long as `check` runs, which has to read it. */
   async function replaced(name, value, check) {
     const present = server.kv.records.get(name);
     server.kv.records.set(name, { ...present, value });
+    await takeLease(server);
+    let read = false;
+    server.kv.onGet = (perform, asked) => {
+      read ||= asked === name;
+      return perform();
+    };
     try {
       await check();
+      assert.ok(read, "KV was not asked for it");
     } finally {
+      server.kv.heal();
       server.kv.records.set(name, present);
     }
   }
@@ -196,14 +210,13 @@ describe("a record that was not written by the Authority is never believed", () 
   }
 
   test("a record in the place of a key that nobody issued", async () => {
-    const { text, digest } = mintKey({ account: account.id });
     for (const value of [
       original.value,
       server.kv.records.get(grantRecord(otherKey.key)).value,
       edited(original.value, widened),
     ]) {
-      server.kv.records.set(`grant:${digest}`, { value, metadata: null });
-      constant401(await verify(server, text));
+      const { text, digest } = mintKey({ account: account.id });
+      await replaced(`grant:${digest}`, value, async () => constant401(await verify(server, text)));
     }
   });
 
@@ -213,18 +226,20 @@ describe("a record that was not written by the Authority is never believed", () 
       account: { ...copy.account, status: "suspended", features: ["everything"] },
     });
     const forgeries = [
-      edited(originalAccount.value, suspended),
-      server.kv.records.get(accountRecord(otherAccount.id)).value,
-      signCopy(
-        accountRecord(account.id),
-        JSON.stringify(suspended(JSON.parse(copyParts(originalAccount.value).json))),
-        otherSigningKey,
-      ),
-      original.value,
-      "",
+      () => edited(originalAccount.value, suspended),
+      () => server.kv.records.get(accountRecord(otherAccount.id)).value,
+      () =>
+        signCopy(
+          accountRecord(account.id),
+          JSON.stringify(suspended(JSON.parse(copyParts(originalAccount.value).json))),
+          otherSigningKey,
+        ),
+      () => original.value,
+      () => "",
     ];
-    for (const value of forgeries) {
-      await replaced(accountRecord(account.id), value, async () => {
+    for (const forge of forgeries) {
+      await another();
+      await replaced(accountRecord(account.id), forge(), async () => {
         await truthful();
         assert.deepEqual((await whoami(server, key.key)).json.features, []);
       });
@@ -254,7 +269,10 @@ describe("a record that was not written by the Authority is never believed", () 
 
   test("no record at all", async () => {
     server.kv.records.clear();
+    await takeLease(server);
+    const reads = server.kv.counts.get;
     await truthful();
+    assert.ok(server.kv.counts.get > reads);
   });
 });
 
@@ -279,6 +297,7 @@ describe(
       test(name, async () => {
         const server = await startWorkerd();
         try {
+          await takeLease(server);
           Object.assign(server.kv, { onPut, onGet });
           const account = await createAccount(server);
           assert.equal(account.mirrored, mirrored);
@@ -287,6 +306,7 @@ describe(
           assert.ok(Date.now() - asked < 1_500, "issuing waits for KV");
           assert.equal(kept.mirrored, mirrored);
           allowed(await verify(server, kept.key, "scope=a:b"), kept, account);
+          assert.ok(server.kv.counts.get > 0);
 
           const revoked = await issueKey(server, account);
           await revokeKey(server, account, revoked);
@@ -374,11 +394,14 @@ describe(
       try {
         const account = await createAccount(server);
         const earlier = new Map(server.kv.records);
-        const issued = await issueKey(server, account);
-        server.kv.onGet = faults.from(earlier);
-        allowed(await verify(server, issued.key), issued, account);
-        server.kv.onGet = faults.from(new Map());
-        allowed(await verify(server, issued.key), issued, account);
+        await takeLease(server);
+        for (const records of [earlier, new Map()]) {
+          const issued = await issueKey(server, account);
+          server.kv.onGet = faults.from(records);
+          const reads = server.kv.counts.get;
+          allowed(await verify(server, issued.key), issued, account);
+          assert.ok(server.kv.counts.get > reads);
+        }
       } finally {
         await server.stop();
       }
@@ -387,9 +410,19 @@ describe(
 );
 
 describe("when neither KV nor the Authority can say", { concurrency: true }, () => {
-  for (const authority of ["down", "hung"]) {
+  /** The answer to these keys, and to an administrator, is 503. */
+  async function undecided(server, account, keys) {
+    const answers = await Promise.all([
+      ...keys.map(({ key }) => verify(server, key)),
+      admin(server, "GET", `/accounts/${account.id}`),
+      admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live" }),
+    ]);
+    for (const answer of answers) problem(answer, 503, "indeterminate");
+  }
+
+  for (const [authority, fail] of Object.entries({ down: "before", hung: "never" })) {
     test(`with the Authority ${authority}, the answer is 503 and never a guess`, async () => {
-      const server = await startWorkerd();
+      const server = await startWorkerd({ around: breakable });
       try {
         const account = await createAccount(server);
         const edited = async (perform) => {
@@ -398,17 +431,30 @@ describe("when neither KV nor the Authority can say", { concurrency: true }, () 
         };
         const ways = [faults.fail, faults.from(new Map()), faults.hang, edited];
         const keys = await Promise.all(ways.map(() => issueKey(server, account)));
-        await server.restart({ authority });
-        for (const key of keys) allowed(await verify(server, key.key), key, account);
+        const whole = await issueKey(server, account);
+        await takeLease(server);
+        await disturb(server, { fail });
+        allowed(await verify(server, whole.key), whole, account);
         const faultOf = new Map(keys.map(({ key }, n) => [grantRecord(key), ways[n]]));
         server.kv.onGet = (perform, name) => faultOf.get(name)?.(perform, name) ?? perform();
-        const answers = await Promise.all([
-          ...keys.map(({ key }) => verify(server, key)),
-          admin(server, "GET", `/accounts/${account.id}`),
-          admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live" }),
-        ]);
-        for (const answer of answers) problem(answer, 503, "indeterminate");
+        await undecided(server, account, keys);
         server.kv.heal();
+        await heal(server);
+        await eventually(async () => {
+          for (const key of keys) allowed(await verify(server, key.key), key, account);
+        });
+      } finally {
+        await server.stop();
+      }
+    });
+
+    test(`with the Authority ${authority} and no lease, the same, whatever KV has`, async () => {
+      const server = await startWorkerd();
+      try {
+        const account = await createAccount(server);
+        const keys = await Promise.all([1, 2, 3].map(() => issueKey(server, account)));
+        await server.restart({ authority });
+        await undecided(server, account, keys);
         await server.restart({ authority: "own" });
         for (const key of keys) allowed(await verify(server, key.key), key, account);
       } finally {

@@ -4,7 +4,17 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mustBeBuilt, trapping } from "./harness/bundle.mjs";
-import { admin, createAccount, issueKey, listAll, revokeKey, send, sendRaw, slots } from "./harness/client.mjs";
+import {
+  admin,
+  createAccount,
+  issueKey,
+  listAll,
+  revokeKey,
+  send,
+  sendRaw,
+  slots,
+  takeLease,
+} from "./harness/client.mjs";
 import { allowed, constant401, eventually, problem } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
 import { forgedKey, mintKey } from "./harness/mint.mjs";
@@ -16,7 +26,8 @@ mustBeBuilt(trapping);
 const ROOT = secrets.KEYGATE_ROOT_TOKEN;
 const UNKNOWN_KEY = "key_00000000000000000000";
 
-// Notes what the Authority is asked, and tells it at /asked.
+// Notes what the Authority is asked, and tells it at /asked. It leaves out that an isolate tells which keys were used:
+// that comes some time after the answer.
 const NOTING = `
   import worker, { Authority as Inner } from "./entry.js";
 
@@ -26,8 +37,10 @@ const NOTING = `
     constructor(ctx, env) {
       this.inner = new Inner(ctx, env);
     }
-    fetch(request) {
-      asked.push(request.method + " " + new URL(request.url).pathname);
+    async fetch(request) {
+      const text = await request.clone().text();
+      const telling = /^used /m.test(text) && !/^want /m.test(text);
+      if (!telling) asked.push(request.method + " " + new URL(request.url).pathname);
       return this.inner.fetch(request);
     }
     alarm() {
@@ -45,9 +58,13 @@ const NOTING = `
   };
 `;
 
+// Isolates that have not seen a key yet, for a test each.
+const UNUSED = ["without KV", "with wrong records", "with KV down", "counted"];
+
 let server, owner, other, otherSlots, theirs, keys, unacceptable;
 before(async () => {
-  server = await startWorkerd({ around: NOTING, env: { KEYGATE_SLOTS: "0 1" } });
+  const edges = Object.fromEntries(["edge", ...UNUSED].map((name) => [name, {}]));
+  server = await startWorkerd({ around: NOTING, env: { KEYGATE_SLOTS: "0 1" }, edges });
   owner = await createAccount(server);
   other = await inSlot(owner.id.slice(5, 7));
   otherSlots = await inSlot(owner.id.slice(5, 7) === "00" ? "01" : "00");
@@ -112,14 +129,22 @@ describe("a credential that is not valid", () => {
     "GET /v1/contacts",
     "DELETE /no/such/route",
   ];
-  const refused = (line, token) => sendRaw(server, [`${line} HTTP/1.1`, `Authorization: Bearer ${token}`]);
+  const refused = (line, token, edge = server) =>
+    sendRaw(edge, [`${line} HTTP/1.1`, `Authorization: Bearer ${token}`]);
+
+  /** An isolate that has a lease for the keys of this account, and has not seen any. */
+  async function unused(name) {
+    const edge = server.edges[name];
+    await takeLease(edge, { account: owner.id });
+    return edge;
+  }
 
   /** All of them on every route: one answer, to the byte. */
-  async function oneAnswer(tokens) {
+  async function oneAnswer(tokens, edge) {
     const seen = new Map();
     for (const [name, token] of Object.entries(tokens)) {
       for (const line of requests) {
-        const answer = await refused(line, token);
+        const answer = await refused(line, token, edge);
         assert.equal(answer.status, 401, `${name}, ${line}: ${answer.text}`);
         constant401(answer);
         seen.set(answer.wire, `${name}, ${line}`);
@@ -135,13 +160,19 @@ describe("a credential that is not valid", () => {
 
   test("is so too when KV has nothing, or nothing that can be believed, and the Authority answers", async () => {
     const records = new Map(server.kv.records);
+    const faulty = {
+      "without KV": async () => ({ status: 404 }),
+      "with wrong records": async () => ({ status: 200, value: "v1.7.00.{}", metadata: null }),
+      "with KV down": faults.fail,
+    };
     try {
-      server.kv.onGet = async () => ({ status: 404 });
-      await oneAnswer(unacceptable);
-      server.kv.onGet = async () => ({ status: 200, value: "v1.7.00.{}", metadata: null });
-      await oneAnswer(unacceptable);
-      server.kv.onGet = faults.fail;
-      await oneAnswer(unacceptable);
+      for (const [name, fault] of Object.entries(faulty)) {
+        const edge = await unused(name);
+        server.kv.onGet = fault;
+        const reads = server.kv.counts.get;
+        await oneAnswer(unacceptable, edge);
+        assert.ok(server.kv.counts.get > reads, name);
+      }
     } finally {
       server.kv.heal();
       await quiet();
@@ -152,15 +183,19 @@ describe("a credential that is not valid", () => {
   test("costs no work if it could be made up, and the same whatever the state of the key that it once was", async () => {
     const made = ["forged", "of another pepper", "of the admin environment", "the root token", "nonsense"];
     const states = ["revoked", "expired", "not yet valid", "disabled"];
-    const verify = (name) => worked(() => refused("GET /_keygate/verify", unacceptable[name]));
+    const edge = await unused("counted");
+    const verify = (name) => worked(() => refused("GET /_keygate/verify", unacceptable[name], edge));
     for (const name of made) {
       const { work } = await verify(name);
       // An admin key could only be made with the pepper.
       if (name !== "of the admin environment") assert.deepEqual(work, { gets: 0, puts: 0, asked: [] }, name);
     }
-    for (const name of states) assert.deepEqual((await verify(name)).work, { gets: 2, puts: 0, asked: [] }, name);
-    const unknown = (await verify("unknown")).work;
-    assert.deepEqual((await verify("of an unknown account")).work, unknown);
+    // Where it is new, and where it was seen before.
+    for (const gets of [2, 0]) {
+      for (const name of states) assert.deepEqual((await verify(name)).work, { gets, puts: 0, asked: [] }, name);
+      const unknown = (await verify("unknown")).work;
+      assert.deepEqual((await verify("of an unknown account")).work, unknown);
+    }
   });
 
   test("is answered by the same bytes on every admin route, without any work", async () => {

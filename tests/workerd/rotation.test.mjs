@@ -4,7 +4,18 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { admin, createAccount, issueKey, listAll, revokeKey, slots, transcript, verify } from "./harness/client.mjs";
+import {
+  admin,
+  createAccount,
+  issueKey,
+  listAll,
+  revokeKey,
+  slots,
+  takeLease,
+  transcript,
+  verify,
+} from "./harness/client.mjs";
+import { breakable, cut, heal } from "./harness/connection.mjs";
 import { allowed, constant401, eventually, problem, success } from "./harness/expect.mjs";
 import { accountRecord, copyParts, grantRecord, mintKey, signCopy } from "./harness/mint.mjs";
 import { otherPepper, otherSigningKey, secrets } from "./harness/secrets.mjs";
@@ -42,7 +53,7 @@ describe("the pepper", () => {
   const revoked = [];
 
   before(async () => {
-    server = await startWorkerd({ edges: { authority: all[0] } });
+    server = await startWorkerd({ edges: { authority: all[0] }, env: { KEYGATE_LEASE_SECONDS: "1" } });
     account = await createAccount(server);
     for (let n = 0; n < 2; n += 1) valid.push({ ...(await issueKey(server, account)), pepper: secrets.KEYGATE_PEPPER });
   });
@@ -53,16 +64,21 @@ describe("the pepper", () => {
   const listedBy = async (pepper) =>
     (await listAll(server, `/accounts/${account.id}/keys?pepper=${pepper}`)).map(({ id }) => id).sort();
 
-  /** Every isolate accepts every valid key, from its copy and from the Authority, and no revoked one. */
+  /** Every isolate, none of which has seen a key, accepts every valid one, from its copy and from the Authority. */
   async function everywhere() {
     for (const edge of Object.values(server.edges)) {
-      for (const key of valid) allowed(await verify(edge, key.key), key, account);
-      for (const key of revoked) constant401(await verify(edge, key.key));
+      // One of the two is worth a question to the Authority, and gives the isolate a lease.
       constant401(await verify(edge, mintKey({ account: account.id }).text));
       constant401(await verify(edge, mintKey({ account: account.id, pepper: otherPepper }).text));
+      const reads = server.kv.counts.get;
+      for (const key of valid) allowed(await verify(edge, key.key), key, account);
+      for (const key of revoked) constant401(await verify(edge, key.key));
+      assert.ok(server.kv.counts.get > reads);
     }
     const records = new Map(server.kv.records);
     for (const key of valid) server.kv.records.delete(record(key));
+    // So that they have not seen any again.
+    await server.restart();
     for (const edge of Object.values(server.edges)) {
       for (const key of valid) allowed(await verify(edge, key.key), key, account);
     }
@@ -130,6 +146,7 @@ describe("the pepper", () => {
           for (const key of revoked) constant401(await verify(server, key.key));
         });
         assert.deepEqual(await countedBy(), { [newId]: valid.length });
+        await server.restart();
         await everywhere();
         await accountedFor();
       });
@@ -166,7 +183,7 @@ describe("the signing key", () => {
   let server, account;
   const valid = [];
   before(async () => {
-    server = await startWorkerd({ edges: { authority: all[0] } });
+    server = await startWorkerd({ edges: { authority: all[0] }, around: breakable });
     account = await createAccount(server);
     for (let n = 0; n < 2; n += 1) valid.push(await issueKey(server, account));
   });
@@ -174,10 +191,17 @@ describe("the signing key", () => {
 
   const signedWith = (name) => copyParts(server.kv.records.get(name).value).signingKeyId;
 
-  /** Every isolate accepts every valid key. */
-  async function everywhere() {
+  /**
+   * Every isolate accepts every valid key, and asks KV for those that it has not seen yet; with `alone`, without the
+   * Authority.
+   */
+  async function everywhere({ alone = false } = {}) {
     for (const edge of Object.values(server.edges)) {
+      await takeLease(edge);
+      if (alone) await cut(edge);
+      const reads = server.kv.counts.get;
       for (const key of valid) allowed(await verify(edge, key.key), key, account);
+      assert.ok(server.kv.counts.get > reads);
     }
   }
 
@@ -193,6 +217,7 @@ describe("the signing key", () => {
         // The Authority's word itself is believed, too.
         const records = new Map(server.kv.records);
         server.kv.records.clear();
+        await server.restart();
         await everywhere();
         for (const [name, present] of records) server.kv.records.set(name, present);
       });
@@ -200,9 +225,8 @@ describe("the signing key", () => {
 
     if (n < 2) {
       test(`step ${n + 1}, ${step}: copies signed before it are believed without the Authority`, async () => {
-        await server.restart({ edges: moments(all, n)["the Authority there already"], authority: "down" });
-        await everywhere();
-        await server.restart({ authority: "own" });
+        await server.restart({ edges: moments(all, n)["the Authority there already"] });
+        await everywhere({ alone: true });
       });
     }
   }
@@ -215,14 +239,17 @@ describe("the signing key", () => {
       const { json } = copyParts(server.kv.records.get(name).value);
       server.kv.records.set(name, { ...server.kv.records.get(name), value: signCopy(name, json) });
     }
-    await server.restart({ edges: { authority: all[3], other: all[3] }, authority: "down" });
+    await server.restart({ edges: { authority: all[3], other: all[3] } });
+    await takeLease(server.edges.other);
+    await cut(server.edges.other);
     problem(await verify(server.edges.other, key.key), 503, "indeterminate");
-    await server.restart({ authority: "own" });
+    await heal(server.edges.other);
     allowed(await verify(server.edges.other, key.key), key, account);
     await eventually(() => assert.deepEqual(names.map(signedWith), [idOf(otherSigningKey), idOf(otherSigningKey)]));
-    await server.restart({ authority: "down" });
+    await server.restart();
+    await takeLease(server.edges.other);
+    await cut(server.edges.other);
     allowed(await verify(server.edges.other, key.key), key, account);
-    await server.restart({ authority: "own" });
   });
 
   test("what the waiting is for: an isolate that step 1 has not reached cannot say, but never calls a key invalid", async () => {

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mustBeBuilt, trapping } from "./harness/bundle.mjs";
-import { admin, bearer, createAccount, send, sendRaw, slots } from "./harness/client.mjs";
+import { admin, bearer, createAccount, send, sendRaw, slots, takeLease } from "./harness/client.mjs";
+import { breakable, takeCalls } from "./harness/connection.mjs";
 import { databaseFiles, edit } from "./harness/database.mjs";
 import { eventually } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
@@ -79,6 +80,9 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
   const forwarded = {};
   const stored = {};
 
+  /** What isolates asked the Authority behind the scenes: to be brought up to date, and telling which keys were used. */
+  const synced = {};
+
   /** What must be nowhere. */
   const secret = {};
 
@@ -126,6 +130,8 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
     KEYGATE_SIGNING_KEY: [`7:${hex().slice(2)}`],
     KEYGATE_SIGNING_KEY_2: [`x:${hex()}`],
     KEYGATE_ROOT_TOKEN: [`${hex()} ${hex()}`],
+    KEYGATE_LEASE_SECONDS: [hex()],
+    KEYGATE_OUTAGE_GRACE_SECONDS: [hex()],
   };
 
   before(async () => {
@@ -151,7 +157,12 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
     for (const [name, value] of Object.entries({ ...secrets, otherPepper, otherSigningKey })) {
       secret[name] = name === "KEYGATE_ROOT_TOKEN" ? { "the token": value } : formsOfSecret(value);
     }
-    server = await startWorkerd({ bundle: trapping, edges });
+    server = await startWorkerd({
+      bundle: trapping,
+      around: breakable,
+      env: { KEYGATE_LEASE_SECONDS: "1" },
+      edges,
+    });
     const { records } = server.kv;
     const set = records.set.bind(records);
     records.set = (name, record) => {
@@ -189,6 +200,8 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
     ).json;
     const revoked = (await call("POST", `${path}/keys`, { environment: "live" })).json;
     await call("POST", `${path}/keys/${revoked.id}/revoke`, undefined, once("revoke"));
+    await call("POST", `${path}/keys/${revoked.id}/revoke?wait=effective`, undefined, once("revoke and wait"));
+    await call("PATCH", `${path}/keys/${disabled.id}?wait=effective`, { disabled: true }, once("disable and wait"));
     const creating = once("create");
     for (let times = 0; times < 2; times += 1) await call("POST", "/accounts", { name: "Again" }, creating);
     await call("PATCH", path, { name: "Renamed", features: ["exports"] }, once("rename"));
@@ -245,6 +258,8 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
       await get("/_keygate/verify", { Cookie: credential, "X-Api-Key": credential });
       await call("GET", `${path}/keys/${credential}`);
       await call("POST", `${path}/keys/${credential}/revoke`);
+      await call("POST", `${keyPath}/revoke?wait=${credential}`);
+      await call("PATCH", `${path}?wait=${credential}`, { name: "Acme" });
       await call("GET", `/accounts/${credential}`);
       await call("GET", `/accounts?cursor=${credential}`);
       await call("GET", `/accounts?external_id=${credential}`);
@@ -311,6 +326,15 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
     }
   }
 
+  /** Notes what the isolates have asked. The answers hold what KV does. */
+  async function noteSyncs() {
+    for (const [name, edge] of Object.entries(server.edges)) {
+      for (const { body } of await takeCalls(edge, "/sync")) {
+        synced[`sync ${Object.keys(synced).length} of ${name}`] = bytesOf(body);
+      }
+    }
+  }
+
   /** Has KV fail in every way, with records that others wrote among them. */
   async function failKv({ account, path, key, keyPath }) {
     const puts = { ...faults, slow: faults.slow(400), from: undefined, hang: undefined };
@@ -320,25 +344,36 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
       await call("PATCH", keyPath, { name });
       server.kv.heal();
     }
+    const { proxy, rotating } = server.edges;
+    /** A key that no isolate has seen, so that those with a lease read KV. */
+    const unseen = async () => {
+      const { key } = (await call("POST", `${path}/keys`, { environment: "live", scopes: ["*"] })).json;
+      for (const edge of [server, proxy, rotating]) await takeLease(edge);
+      return key;
+    };
+    const reads = server.kv.counts.get;
     for (const fault of [faults.fail, faults.tooMany, async () => ({ status: 200, value: key.key, metadata: null })]) {
+      const one = await unseen();
       server.kv.onGet = fault;
-      await get("/_keygate/verify", bearer(key.key));
-      await get("/v1/contacts", bearer(key.key), server.edges.proxy);
+      await get("/_keygate/verify", bearer(one));
+      await get("/v1/contacts", bearer(one), proxy);
       server.kv.heal();
     }
-    for (const record of [grantRecord(key.key), accountRecord(account.id)]) {
-      const kept = server.kv.records.get(record);
-      for (const value of ["", "nonsense", `v1.7.${"0".repeat(64)}.{}`, `${kept?.value} `]) {
-        server.kv.records.set(record, { metadata: null, value });
-        await get("/_keygate/verify", bearer(key.key));
-        await get("/_keygate/verify", bearer(key.key), server.edges.rotating);
+    for (const wrong of [() => "", () => "nonsense", () => `v1.7.${"0".repeat(64)}.{}`, (value) => `${value} `]) {
+      const one = await unseen();
+      for (const record of [grantRecord(one), accountRecord(account.id)]) {
+        const kept = server.kv.records.get(record);
+        server.kv.records.set(record, { metadata: null, value: wrong(kept?.value) });
       }
+      await get("/_keygate/verify", bearer(one));
+      await get("/_keygate/verify", bearer(one), rotating);
     }
+    assert.ok(server.kv.counts.get > reads);
   }
 
   /** All that was written anywhere. */
   function everywhere() {
-    const places = { ...answers, ...forwarded, ...stored, log: bytesOf(server.log) };
+    const places = { ...answers, ...forwarded, ...stored, ...synced, log: bytesOf(server.log) };
     for (const name of readdirSync(server.objects, { recursive: true })) {
       const path = join(server.objects, name);
       if (statSync(path).isFile()) places[`file ${name}`] = readFileSync(path, "latin1");
@@ -356,6 +391,7 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
       async () => (await slots(server)).forEach(({ unmirrored }) => assert.equal(unmirrored, 0)),
       15_000,
     );
+    await noteSyncs();
     // The write-ahead log as a crash leaves it, and then as an orderly end does.
     await server.kill9();
     const crashed = everywhere();
@@ -381,6 +417,8 @@ describe("no secret is written anywhere", { timeout: 60_000 }, () => {
     assert.match(server.log, /failed on purpose/);
     assert.match(server.log, /panicked/);
     assert.ok(Object.keys(forwarded).length > 0);
+    const messages = Object.values(synced);
+    for (const line of [/^want /m, /^used /m]) assert.ok(messages.some((body) => line.test(body)), String(line));
     assert.ok(Object.keys(crashed).some((name) => name.endsWith(".sqlite-wal")));
 
     assert.deepEqual(findings(crashed, secret), []);

@@ -3,9 +3,10 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { admin, bearer, createAccount, issueKey, send, verify, whoami } from "./harness/client.mjs";
+import { admin, bearer, createAccount, issueKey, revokeKey, send, timed, verify, whoami } from "./harness/client.mjs";
 import { mustBeBuilt, released, trapping } from "./harness/bundle.mjs";
-import { allowed, eventually, problem, success } from "./harness/expect.mjs";
+import { breakable, cut, heal } from "./harness/connection.mjs";
+import { allowed, constant401, eventually, problem, success } from "./harness/expect.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
 mustBeBuilt(trapping);
@@ -15,7 +16,7 @@ const WITHIN_MS = 1_000;
 
 let server, account, key;
 before(async () => {
-  server = await startWorkerd({ bundle: trapping });
+  server = await startWorkerd({ bundle: trapping, around: breakable });
   account = await createAccount(server);
   key = await issueKey(server, account, { scopes: ["a:b"] });
 });
@@ -23,13 +24,6 @@ after(() => server?.stop());
 afterEach(() => server?.kv.heal());
 
 const trap = (kind) => ({ "X-Keygate-Trap": kind });
-
-/** What `promise` resolves to, and after how many milliseconds. */
-async function timed(promise) {
-  const start = performance.now();
-  const answer = await promise;
-  return { answer, took: performance.now() - start };
-}
 
 /** Holds every KV operation until it is released, so that requests stay in flight. */
 function heldKv() {
@@ -80,8 +74,12 @@ for (const [kind, trapped] of Object.entries(traps)) {
     });
 
     test(`ends ${IN_FLIGHT} others in flight within a second, with 503 or the right answer`, async () => {
+      // Keys that this isolate has not seen yet, so that it waits for KV; for that it needs a lease.
+      const unseen = [];
+      while (unseen.length < IN_FLIGHT / 2) unseen.push(await issueKey(server, account, { scopes: ["a:b"] }));
+      allowed(await verify(server, key.key, "scope=a:b"), key, account);
       const held = heldKv();
-      const verifies = Array.from({ length: IN_FLIGHT / 2 }, () => verify(server, key.key, "scope=a:b"));
+      const verifies = unseen.map(({ key }) => verify(server, key, "scope=a:b"));
       const commands = Array.from({ length: IN_FLIGHT / 2 }, (_, n) =>
         admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live", name: `in flight ${n}` }),
       );
@@ -94,7 +92,7 @@ for (const [kind, trapped] of Object.entries(traps)) {
       problem(answers[0], 503, "indeterminate");
       for (const [n, answer] of answers.slice(1).entries()) {
         if (answer.status === 503) problem(answer, 503, "indeterminate");
-        else if (n < verifies.length) allowed(answer, key, account);
+        else if (n < verifies.length) allowed(answer, unseen[n], account);
         else assert.match(success(answer, 201).key, /^kg_live_/);
       }
       assert.ok(took < WITHIN_MS, `${took} ms`);
@@ -107,6 +105,25 @@ for (const [kind, trapped] of Object.entries(traps)) {
         const mirrored = [...server.kv.records.values()].map(({ metadata }) => JSON.parse(metadata).id);
         for (const { id } of data) assert.ok(mirrored.includes(id), `${id} is not in the mirror`);
       });
+    });
+
+    test("drops the lease and all that was at hand, and the next request is right", async () => {
+      const revoked = await issueKey(server, account, { scopes: ["a:b"] });
+      const accepted = async () => {
+        for (const one of [key, revoked]) allowed(await verify(server, one.key, "scope=a:b"), one, account);
+      };
+      await accepted();
+      await cut(server);
+      await accepted();
+      await heal(server);
+      await revokeKey(server, account, revoked);
+      problem(await trapped(), 503, "indeterminate");
+      // What this isolate could say without the Authority is gone.
+      await cut(server);
+      problem(await verify(server, key.key, "scope=a:b"), 503, "indeterminate");
+      await heal(server);
+      constant401(await verify(server, revoked.key, "scope=a:b"));
+      allowed(await verify(server, key.key, "scope=a:b"), key, account);
     });
 
     test("several at once are survived", async () => {

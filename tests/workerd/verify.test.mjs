@@ -10,10 +10,12 @@ import {
   revokeKey,
   send,
   sendRaw,
+  takeLease,
   transcript,
   verify,
   whoami,
 } from "./harness/client.mjs";
+import { breakable, cut } from "./harness/connection.mjs";
 import { allowed, constant401, eventually, onlyHeaders, problem } from "./harness/expect.mjs";
 import { forgedKey, mintKey, withChecksum } from "./harness/mint.mjs";
 import { otherPepper, secrets } from "./harness/secrets.mjs";
@@ -21,7 +23,7 @@ import { startWorkerd } from "./harness/workerd.mjs";
 
 let server, account, key;
 before(async () => {
-  server = await startWorkerd({ edges: { edge: {}, other: {} } });
+  server = await startWorkerd({ edges: { edge: {}, other: {} }, env: { KEYGATE_LEASE_SECONDS: "1" } });
   account = await createAccount(server, { features: ["exports"] });
   key = await issueKey(server, account, {
     scopes: ["contacts:read", "jobs:*"],
@@ -308,10 +310,11 @@ describe("the constant 401", () => {
   });
 
   test("for a forged key costs neither KV nor Authority; for an unknown one it is their word", async () => {
-    const own = await startWorkerd();
+    const own = await startWorkerd({ around: breakable });
     try {
       const owner = await createAccount(own);
       const known = await issueKey(own, owner);
+      await takeLease(own);
       const genuine = transcript(await verify(own, mintKey({ account: owner.id }).text));
       const asked = own.kv.counts.get;
       assert.ok(asked > 0);
@@ -320,11 +323,17 @@ describe("the constant 401", () => {
       assert.equal(transcript(forged), genuine);
       assert.equal(own.kv.counts.get, asked);
 
-      // With the Authority gone, nobody can say anything about an unknown key; about a forged one everybody can.
-      await own.restart({ authority: "down" });
+      // With the Authority gone, nobody can say anything about an unknown key; about a forged one everybody can, and
+      // about a known one whoever has a lease.
+      await takeLease(own);
+      await cut(own);
       constant401(await verify(own, forgedKey({ account: owner.id })));
       problem(await verify(own, mintKey({ account: owner.id }).text), 503, "indeterminate");
       allowed(await verify(own, known.key), known, owner);
+      await own.restart({ authority: "down" });
+      constant401(await verify(own, forgedKey({ account: owner.id })));
+      for (const { text } of [mintKey({ account: owner.id }), { text: known.key }])
+        problem(await verify(own, text), 503, "indeterminate");
     } finally {
       await own.stop();
     }
@@ -332,14 +341,20 @@ describe("the constant 401", () => {
 });
 
 describe("a change by an administrator", { concurrency: true }, () => {
-  test("revoking refuses the key, at once when the mirror has it", async () => {
+  test("revoking refuses the key: at once where it is new and the mirror has it, and everywhere for who waits", async () => {
+    const { edge, other } = server.edges;
     const issued = await issueKey(server, account);
     // KV takes one write a second per key, so the revocation right after the issue has to wait.
     await sleep(1_100);
-    allowed(await verify(server, issued.key), issued, account);
+    allowed(await verify(edge, issued.key), issued, account);
+    await takeLease(other);
+    const reads = server.kv.counts.get;
     const { mirrored } = await revokeKey(server, account, issued);
     assert.equal(mirrored, true);
-    constant401(await verify(server, issued.key));
+    constant401(await verify(other, issued.key));
+    assert.ok(server.kv.counts.get > reads);
+    await revokeKey(server, account, issued, { wait: "effective" });
+    for (const there of [edge, other]) constant401(await verify(there, issued.key));
   });
 
   test("disabling refuses the key, enabling lets it through again", async () => {
@@ -380,7 +395,7 @@ describe("Keygate's own paths", () => {
       const answer = await send(server, "GET", "/_keygate/healthz", { headers });
       assert.equal(answer.status, 200);
       assert.equal(answer.headers["content-type"], "application/json");
-      assert.deepEqual(answer.json, { status: "ok", version: "0.1.0" });
+      assert.deepEqual(answer.json, { status: "ok", version: "0.1.0", revocation_bound_ms: 1_051 });
       onlyHeaders(answer, []);
     }
     assert.deepEqual([(await send(server, "HEAD", "/_keygate/healthz")).status], [200]);

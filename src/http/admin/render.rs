@@ -8,7 +8,8 @@ use crate::{
         audit::{AuditEntry, AuditHead},
         command::{Answer, Command},
         journal::StoredAnswer,
-        query::Found,
+        lease::Terms,
+        query::{Condition, Found},
         record::{AccountRecord, KeyRecord},
     },
     credential::{AccountRef, KeyId, KeyText},
@@ -19,24 +20,28 @@ use super::{super::reply::Reply, place::Cursor};
 
 /// The answer to a command, as it is kept for a repetition: with placeholders for what is not known yet, or must not be
 /// stored. Nothing that a caller chooses can contain them, for no control character is accepted anywhere.
+/// `effective_by` is when everything granted before it has run out.
 #[must_use]
-pub fn stored(command: &Command, answer: &Answer, now: UnixMillis) -> StoredAnswer {
+pub fn stored(command: &Command, answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> StoredAnswer {
     let mirrored = Some(MIRRORED);
+    // What is new counts at once: nothing older can exist.
+    let new = matches!(command, Command::CreateAccount(_) | Command::IssueKey { .. });
+    let effective_at = (!new).then_some(effective_by);
+    let effective_by = effective_at.map(UnixMillis::to_rfc3339);
     let (status, version, body) = match answer {
         Answer::Account(record) => {
-            let created = matches!(command, Command::CreateAccount(_));
-            let view = AccountView { mirrored, ..AccountView::of(record) };
-            (if created { 201 } else { 200 }, record.version, Reply::json(200, &view))
+            let view = AccountView { mirrored, effective_by, ..AccountView::of(record) };
+            (if new { 201 } else { 200 }, record.version, Reply::json(200, &view))
         }
         Answer::Key(record) => {
-            (200, record.version, Reply::json(200, &KeyView { mirrored, ..KeyView::of(record, now) }))
+            (200, record.version, Reply::json(200, &KeyView { mirrored, effective_by, ..KeyView::of(record, now) }))
         }
         Answer::Issued { record, .. } => {
             let view = KeyView { key: Some(KEY), mirrored, ..KeyView::of(record, now) };
             (201, record.version, Reply::json(201, &view))
         }
     };
-    StoredAnswer { status, version, body: body.body.into_owned() }
+    StoredAnswer { status, version, body: body.body.into_owned(), effective_at }
 }
 
 /// The answer to a command. `mirrored` says whether KV has the change already.
@@ -78,17 +83,24 @@ pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
             Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
         }
         Found::Audit(entries, next) => audit(entries, next_cursor(*next).as_deref()),
-        Found::Condition(condition) => Reply::json(
-            200,
-            &ConditionView {
-                slot,
-                accounts: condition.accounts,
-                unmirrored: condition.unmirrored,
-                oldest_unmirrored_at: condition.oldest_unmirrored_at.map(UnixMillis::to_rfc3339),
-                keys_by_pepper: &condition.keys_by_pepper,
-            },
-        ),
     }
+}
+
+/// How the shard of `slot` is: what it grants, and after how many milliseconds a change counts everywhere as it is now.
+#[must_use]
+pub fn condition(condition: &Condition, slot: u8, terms: Terms, bound_ms: u64) -> Reply {
+    let view = ConditionView {
+        slot,
+        accounts: condition.accounts,
+        unmirrored: condition.unmirrored,
+        oldest_unmirrored_at: condition.oldest_unmirrored_at.map(UnixMillis::to_rfc3339),
+        keys_by_pepper: &condition.keys_by_pepper,
+        lease_ms: terms.lease_ms,
+        grace_ms: terms.grace_ms,
+        revocation_bound_ms: bound_ms,
+        accepted_in_grace: condition.accepted_in_grace,
+    };
+    Reply::json(200, &view)
 }
 
 /// Audit entries go out as the very text that was hashed, with the hash as their last member.
@@ -110,6 +122,10 @@ struct ConditionView<'a> {
     oldest_unmirrored_at: Option<String>,
     #[serde(serialize_with = "as_object")]
     keys_by_pepper: &'a [(u8, u64)],
+    lease_ms: u64,
+    grace_ms: u64,
+    revocation_bound_ms: u64,
+    accepted_in_grace: u64,
 }
 
 fn as_object<S: Serializer>(pairs: &&[(u8, u64)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -139,6 +155,9 @@ struct AccountView<'a> {
     /// In answers to commands only.
     #[serde(skip_serializing_if = "Option::is_none")]
     mirrored: Option<&'static str>,
+    /// In answers to changes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_by: Option<String>,
 }
 
 impl<'a> AccountView<'a> {
@@ -157,6 +176,7 @@ impl<'a> AccountView<'a> {
             created_by: record.created_by.as_deref(),
             audit_head: &record.audit_head,
             mirrored: None,
+            effective_by: None,
         }
     }
 }
@@ -182,6 +202,9 @@ struct KeyView<'a> {
     /// In answers to commands only.
     #[serde(skip_serializing_if = "Option::is_none")]
     mirrored: Option<&'static str>,
+    /// In answers to changes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_by: Option<String>,
 }
 
 impl<'a> KeyView<'a> {
@@ -199,9 +222,10 @@ impl<'a> KeyView<'a> {
             expires_at: record.expires_at.map(UnixMillis::to_rfc3339),
             created_at: record.created_at.to_rfc3339(),
             created_by: record.created_by.as_deref(),
-            last_used_at: None,
+            last_used_at: record.last_used_at.map(UnixMillis::to_rfc3339),
             revoked_at: record.revoked_at.map(UnixMillis::to_rfc3339),
             mirrored: None,
+            effective_by: None,
         }
     }
 }

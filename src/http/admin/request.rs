@@ -11,8 +11,8 @@ use crate::{
         command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Order, Precondition},
         query::{Page, Query},
     },
-    credential::{AccountRef, Brand, KeyId, NumberedSecret, Peppers, PresentedKey},
-    policy::{Access, ApiAccess, ScopeSet, UnixMillis},
+    credential::{AccountRef, KeyId, NumberedSecret, Peppers, PresentedKey},
+    policy::{Access, ApiAccess, UnixMillis},
 };
 
 use super::{
@@ -88,7 +88,7 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
                         ("GET", []) => ask(facts, Query::Key(account, key)),
                         ("PATCH", []) => change(facts, |members| key_change(members, account, key)),
                         (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
-                        ("POST", ["revoke"]) => command(facts, |members| {
+                        ("POST", ["revoke"]) => order(facts, Precondition::Any, true, |members| {
                             members.finish(&[])?;
                             Ok(Command::RevokeKey { account, key })
                         }),
@@ -109,20 +109,24 @@ fn ask(facts: &Facts<'_>, query: Query) -> Result<AdminRequest, Problem> {
 }
 
 fn command(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
-    order(facts, Precondition::Any, read)
+    order(facts, Precondition::Any, false, read)
 }
 
 /// A command on what is there already, which says which version it is meant for.
 fn change(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
-    order(facts, if_match(facts.if_match)?, read)
+    order(facts, if_match(facts.if_match)?, true, read)
 }
 
 fn order(
     facts: &Facts<'_>,
     precondition: Precondition,
+    may_wait: bool,
     read: impl FnOnce(Members) -> Result<Command, Problem>,
 ) -> Result<AdminRequest, Problem> {
-    Parameters::parse(facts.query).finish(&[])?;
+    let mut parameters = Parameters::parse(facts.query);
+    let effective = |text: &str| (text == "effective").then_some(());
+    let wait = may_wait && choice(&mut parameters, "wait", "\"effective\"", effective)?.is_some();
+    parameters.finish(if may_wait { &["wait"] } else { &[] })?;
     let actor = facts.actor.map(actor).transpose()?;
     let id = command_id(facts)?;
     let command = read(Members::read(facts.content_type, facts.body)?)?;
@@ -132,6 +136,7 @@ fn order(
         credential: "root",
         actor,
         precondition,
+        wait,
         taken_elsewhere: facts.taken_elsewhere,
     }))
 }
@@ -149,14 +154,14 @@ fn actor(text: &str) -> Result<String, Problem> {
 fn new_account(mut members: Members) -> Result<Command, Problem> {
     let account = NewAccount {
         name: members.required("name", values::name)?,
-        external_id: members.nullable("external_id", values::reference)?,
-        brand: members.optional("brand", values::brand)?.unwrap_or_else(Brand::default),
-        max_active_keys: members.nullable("max_active_keys", values::max_active_keys)?,
+        external_id: members.nullable("external_id", values::reference),
+        brand: members.optional("brand", values::brand).unwrap_or_default(),
+        max_active_keys: members.nullable("max_active_keys", values::max_active_keys),
         api_access: members
-            .optional("api_access", values::api_access)?
+            .optional("api_access", values::api_access)
             .unwrap_or(ApiAccess { live: Access::Active, test: Access::Active }),
-        features: members.optional("features", values::features)?.unwrap_or_default(),
-        default_scopes: members.optional("default_scopes", values::scopes)?.unwrap_or_else(ScopeSet::default),
+        features: members.optional("features", values::features).unwrap_or_default(),
+        default_scopes: members.optional("default_scopes", values::scopes).unwrap_or_default(),
     };
     members.finish(&["name", "external_id", "brand", "max_active_keys", "api_access", "features", "default_scopes"])?;
     Ok(Command::CreateAccount(account))
@@ -164,14 +169,14 @@ fn new_account(mut members: Members) -> Result<Command, Problem> {
 
 fn account_change(mut members: Members, account: AccountRef) -> Result<Command, Problem> {
     let change = AccountChange {
-        name: edit(members.optional("name", values::name)?),
-        external_id: edit(members.optional("external_id", or_null(values::reference))?),
-        brand: edit(members.optional("brand", values::brand)?),
-        status: edit(members.optional("status", values::account_status)?),
-        max_active_keys: edit(members.optional("max_active_keys", or_null(values::max_active_keys))?),
-        api_access: edit(members.optional("api_access", values::api_access)?),
-        features: edit(members.optional("features", values::features)?),
-        default_scopes: edit(members.optional("default_scopes", values::scopes)?),
+        name: edit(members.optional("name", values::name)),
+        external_id: edit(members.optional("external_id", or_null(values::reference))),
+        brand: edit(members.optional("brand", values::brand)),
+        status: edit(members.optional("status", values::account_status)),
+        max_active_keys: edit(members.optional("max_active_keys", or_null(values::max_active_keys))),
+        api_access: edit(members.optional("api_access", values::api_access)),
+        features: edit(members.optional("features", values::features)),
+        default_scopes: edit(members.optional("default_scopes", values::scopes)),
     };
     members.finish(&[
         "name",
@@ -188,11 +193,11 @@ fn account_change(mut members: Members, account: AccountRef) -> Result<Command, 
 
 fn new_key(mut members: Members, account: AccountRef, now: UnixMillis) -> Result<Command, Problem> {
     let key = NewKey {
-        name: members.nullable("name", values::name)?,
+        name: members.nullable("name", values::name),
         environment: members.required("environment", values::environment)?,
-        scopes: members.optional("scopes", values::scopes)?,
-        not_before: members.nullable("not_before", values::instant)?,
-        expires_at: members.nullable("expires_at", values::instant)?,
+        scopes: members.optional("scopes", values::scopes),
+        not_before: members.nullable("not_before", values::instant),
+        expires_at: members.nullable("expires_at", values::instant),
     };
     members.finish(&["name", "environment", "scopes", "not_before", "expires_at"])?;
     if key.expires_at.is_some_and(|end| end <= now) {
@@ -208,8 +213,8 @@ fn new_key(mut members: Members, account: AccountRef, now: UnixMillis) -> Result
 
 fn key_change(mut members: Members, account: AccountRef, key: KeyId) -> Result<Command, Problem> {
     let change = KeyChange {
-        name: edit(members.optional("name", or_null(values::name))?),
-        disabled: edit(members.optional("disabled", values::flag)?),
+        name: edit(members.optional("name", or_null(values::name))),
+        disabled: edit(members.optional("disabled", values::flag)),
     };
     members.finish(&["name", "disabled"])?;
     Ok(Command::ChangeKey { account, key, change })

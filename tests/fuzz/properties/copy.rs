@@ -2,16 +2,16 @@
 //! copies only if they agree.
 
 use keygate::{
-    authority::{
-        copy::{AccountCopy, CopyFault, GrantCopy},
-        query::Copies,
-    },
+    authority::copy::{AccountCopy, CopyFault, GrantCopy},
     credential::{AccountRef, Digest},
-    edge::{Evidence, Step, Verdict, Verification},
+    edge::{Evidence, Step, Verdict, Verification, View},
     policy::{AccountStatus, Decision, Demand, KeyStatus, MAX_SCOPES, Principal, Scope, UnixMillis},
 };
 
-use super::fixture::{KEY, NOW, SIGNING, sign};
+use super::{
+    fixture::{EPOCH, KEY, NOW, SIGNING, sign},
+    message::leased,
+};
 
 /// The input is what lies in KV where a grant and an account belong, one a line: either the whole signed text, or only
 /// its JSON, to which the right MAC is then put.
@@ -134,35 +134,69 @@ fn tampered<C: Copy>(text: &str) {
 
 /// The decision on these copies is the same whoever brought them, and it allows nothing that they do not.
 fn decided(grant: &str, account: &str) {
-    let demand =
-        Demand { scopes: vec![Scope::parse("contacts:read").unwrap()].into(), environment: None, strict: false };
-    let verification = Verification::begin(*KEY, demand, &SIGNING);
     let both = Evidence { grant: Some(grant), account: Some(account) };
-    let copies = Copies { grant: Some(grant.to_owned()), account: Some(account.to_owned()) };
-    let answered = verification.authority_answered(Some(&copies), NOW);
-    match verification.mirror_read(Some(both), NOW) {
-        Step::Done(verdict) => {
-            assert_eq!(verdict, answered);
-            let Verdict::Decided(decision) = verdict else { panic!("KV alone cannot say {verdict:?}") };
+    let step = mirrored(Some(both));
+    if !account.contains('\n') {
+        assert_eq!(answered(grant, account), step);
+    }
+    match step {
+        Some(Verdict::Decided(decision)) => {
+            let (grant, account) = (GrantCopy::verify_here(grant), AccountCopy::verify_here(account));
+            for (epoch, as_of) in [(&grant.epoch, grant.as_of), (&account.epoch, account.as_of)] {
+                assert!(epoch == EPOCH && as_of >= LOW);
+            }
             if let Decision::Allow(principal) = decision {
-                allowed(&principal, &GrantCopy::verify_here(grant), &AccountCopy::verify_here(account));
+                allowed(&principal, &grant, &account);
             }
         }
-        Step::AskAuthority(want) => {
-            assert!(want.digest == KEY.digest && want.account == KEY.account);
-            assert_eq!(answered, Verdict::Undetermined);
-        }
+        Some(verdict) => panic!("copies alone cannot say {verdict:?}"),
+        None => {}
     }
     // Half of the evidence decides nothing.
     let halves = [Evidence { grant: None, ..both }, Evidence { account: None, ..both }, Evidence::default()];
     for half in halves.into_iter().map(Some).chain([None]) {
-        assert!(matches!(verification.mirror_read(half, NOW), Step::AskAuthority(_)));
+        assert_eq!(mirrored(half), None);
     }
-    let without_account = Copies { account: None, ..copies.clone() };
-    assert_eq!(verification.authority_answered(Some(&without_account), NOW), Verdict::Undetermined);
-    let without_grant = Copies { grant: None, ..copies };
-    assert_eq!(verification.authority_answered(Some(&without_grant), NOW), Verdict::Unknown);
-    assert_eq!(verification.authority_answered(None, NOW), Verdict::Undetermined);
+    assert_eq!(answered(grant, "-"), None);
+    assert_eq!(answered("-", "-"), Some(Verdict::Unknown));
+}
+
+/// A copy that was read earlier cannot be judged.
+const LOW: u64 = 42;
+
+fn verification() -> Verification {
+    let scopes = vec![Scope::parse("contacts:read").unwrap()].into();
+    Verification::new(*KEY, Demand { scopes, environment: None, strict: false })
+}
+
+/// The verdict when KV has this; none = the Authority is to say.
+fn mirrored(evidence: Option<Evidence<'_>>) -> Option<Verdict> {
+    let (mut view, mut verification) = (leased(), verification());
+    assert_eq!(verification.next(&mut view, NOW), Step::ReadMirror);
+    match verification.mirror_read(&mut view, &SIGNING, evidence, NOW) {
+        Step::Done(verdict) => Some(verdict),
+        Step::Sync(call) => {
+            let want = call.request.wants[0];
+            assert!(want.digest == KEY.digest && want.account == KEY.account.number);
+            None
+        }
+        step => panic!("{step:?}"),
+    }
+}
+
+/// The verdict when the Authority sends this; none = one has to look further.
+fn answered(grant: &str, account: &str) -> Option<Verdict> {
+    let (mut view, mut verification) = (View::new(KEY.account.slot, 1, 0), verification());
+    let Step::Sync(call) = verification.next(&mut view, NOW) else { panic!("no sync") };
+    let (digest, number) = (KEY.digest.to_hex(), KEY.account.number);
+    let answer =
+        format!("sync 1 v1 {EPOCH} 42 0 {LOW} 5000 0 reset\ngrant {digest} {grant}\naccount {number} {account}\nend");
+    assert!(view.answered(&call, &answer, &SIGNING, NOW));
+    match verification.next(&mut view, NOW) {
+        Step::Done(verdict) => Some(verdict),
+        Step::ReadMirror => None,
+        step => panic!("{step:?}"),
+    }
 }
 
 /// What unwraps a copy that was already believed.

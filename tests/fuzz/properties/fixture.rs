@@ -38,6 +38,9 @@ pub static KEY: LazyLock<RecognisedKey> = LazyLock::new(|| RecognisedKey {
 /// When everything happens.
 pub const NOW: UnixMillis = UnixMillis::from_millis(1_800_000_000_000);
 
+/// The epoch of the copies in `tests/vectors`; they were read at sequence 42.
+pub const EPOCH: &str = "000102030405060708090a0b0c0d0e0f";
+
 /// A copy with the MAC that it should have, worked out from the description of the format and not by the code that
 /// verifies it.
 pub fn sign(kv_key: &str, json: &str) -> String {

@@ -1,73 +1,128 @@
-//! What Worker and Authority say to each other: questions for copies, their answers, and pages of lists.
+//! What Worker and Authority say to each other: syncs, their answers, and pages of lists.
 
 use keygate::{
-    authority::query::{Copies, Want},
-    edge::{Verdict, Verification},
+    authority::sync::{Subject, SyncAnswer, SyncRequest},
+    edge::{Step, Verdict, Verification, View},
     http::admin::ShardPage,
     policy::{Decision, Demand},
 };
 use serde_json::Value;
 
-use super::fixture::{KEY, NOW, SIGNING};
+use super::fixture::{EPOCH, KEY, NOW, SIGNING};
 
 /// The input is the body of a message.
 pub fn check(input: &[u8]) {
-    if let Ok(want) = serde_json::from_slice::<Want>(input) {
-        want_is_read(input, &want);
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Some(request) = SyncRequest::parse(text) {
+        question_is_read(text, &request);
     }
-    if let Ok(copies) = serde_json::from_slice::<Copies>(input) {
-        copies_are_read(input, &copies);
+    if let Some(answer) = SyncAnswer::parse(text) {
+        answer_is_read(text, &answer);
     }
-    if let Ok(text) = std::str::from_utf8(input) {
-        page_is_read(text);
+    answer_is_applied(text, View::new(KEY.account.slot, 1, 0));
+    answer_is_applied(text, leased());
+    page_is_read(text);
+}
+
+/// A view that holds a lease and cannot judge copies older than those in `tests/vectors`.
+pub fn leased() -> View {
+    let mut view = View::new(KEY.account.slot, 1, 0);
+    let Step::Sync(call) = Verification::new(*KEY, Demand::default()).next(&mut view, NOW) else { panic!("no sync") };
+    assert!(view.answered(&call, &format!("sync 1 v1 {EPOCH} 42 0 42 5000 0 reset\nend"), &SIGNING, NOW));
+    view
+}
+
+/// Everything that was said has been read, and nothing else: written again, it is the same lines. Only their order is
+/// free, and so is a count of nothing.
+fn question_is_read(text: &str, request: &SyncRequest) {
+    let again = request.text();
+    assert_eq!(SyncRequest::parse(&again).as_ref(), Some(request));
+    let lines = |text: &str| {
+        let mut lines: Vec<String> = text.split('\n').filter(|line| *line != "graced 0").map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(text), lines(&again));
+    for cut in cuts(text) {
+        assert_eq!(SyncRequest::parse(cut), None, "{cut:?}");
     }
 }
 
-/// A member, which `serde` also reads from its place in a list.
-fn member<'v>(json: &'v Value, name: &str, at: usize) -> Option<&'v Value> {
-    json.get(name).or_else(|| json.get(at))
-}
-
-/// Members that nobody asks for are skipped unread, so the JSON around what was read may be odd.
-fn json(input: &[u8]) -> Option<Value> {
-    serde_json::from_slice(input).ok()
-}
-
-fn want_is_read(input: &[u8], want: &Want) {
-    let text = serde_json::to_string(want).unwrap();
-    assert_eq!(&serde_json::from_str::<Want>(&text).unwrap(), want);
-    let Some(json) = json(input) else { return };
-    let (digest, account) = (want.digest.to_hex(), want.account.to_string());
-    for (at, (name, value)) in
-        [("digest", digest.into()), ("account", account.into()), ("refresh", want.refresh.into())]
-            .into_iter()
-            .enumerate()
-    {
-        assert_eq!(member(&json, name, at), Some(&value), "{json}");
+fn answer_is_read(text: &str, answer: &SyncAnswer<'_>) {
+    let SyncAnswer { now, low, lease_ms, grace_ms, reset, changes, grants, accounts } = answer;
+    let word = if *reset { "reset" } else { "on" };
+    let (sequence, cursor) = (now.sequence, now.cursor);
+    let first = format!("sync 1 v1 {} {sequence} {cursor} {low} {lease_ms} {grace_ms} {word}", now.epoch);
+    let said: Vec<&str> = text.split('\n').collect();
+    assert_eq!((said[0], said[said.len() - 1]), (first.as_str(), "end"));
+    let lines = &said[1..said.len() - 1];
+    let (of_grants, others): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| line.starts_with("grant "));
+    let (of_accounts, of_changes): (Vec<&str>, Vec<&str>) =
+        others.into_iter().partition(|line| line.starts_with("account "));
+    let grants = grants.iter().map(|(digest, copy)| format!("grant {} {}", digest.to_hex(), copy.unwrap_or("-")));
+    assert_eq!(of_grants, grants.collect::<Vec<_>>());
+    let accounts = accounts.iter().map(|(number, copy)| format!("account {number} {}", copy.unwrap_or("-")));
+    assert_eq!(of_accounts, accounts.collect::<Vec<_>>());
+    let read = of_changes.into_iter().map(change).collect::<Vec<_>>();
+    assert_eq!(read, changes.iter().map(|(subject, sequence)| (subject.number(), *sequence)).collect::<Vec<_>>());
+    for cut in cuts(text) {
+        assert_eq!(SyncAnswer::parse(cut), None, "{cut:?}");
     }
 }
 
-/// "There is no such key" is evidence, on which a credential is called invalid: it must have been said.
-fn copies_are_read(input: &[u8], copies: &Copies) {
-    if let Some(json) = json(input) {
-        for (at, (name, copy)) in [("grant", &copies.grant), ("account", &copies.account)].into_iter().enumerate() {
-            let expected = copy.as_deref().map_or(Value::Null, Value::from);
-            assert_eq!(member(&json, name, at), Some(&expected), "{name} was read from {json}");
+/// A change, read by the description of the format.
+fn change(line: &str) -> (u64, u64) {
+    let (subject, sequence) = line.split_once(' ').unwrap();
+    let number = match subject.split_once(':').unwrap() {
+        ("key", prefix) => {
+            assert_eq!(prefix.len(), 16);
+            u64::from_str_radix(prefix, 16).unwrap() | 1 << 63
         }
-    }
-    let text = serde_json::to_string(copies).unwrap();
-    assert_eq!(&serde_json::from_str::<Copies>(&text).unwrap(), copies);
+        (word, number) => {
+            assert_eq!(word, "account");
+            u64::from(number.parse::<u32>().unwrap())
+        }
+    };
+    assert_eq!(sequence.parse::<u64>().unwrap().to_string(), sequence);
+    (number, sequence.parse().unwrap())
+}
 
-    // The only copies that allow anything are those that were signed.
-    let verification = Verification::begin(*KEY, Demand::default(), &SIGNING);
-    let verdict = verification.authority_answered(Some(copies), NOW);
-    if let Verdict::Decided(decision) = verdict {
-        let genuine = [include_str!("../../vectors/grant-copy.txt"), include_str!("../../vectors/account-copy.txt")];
-        let said = [&copies.grant, &copies.account].map(|copy| copy.as_deref().unwrap());
-        assert_eq!(said, genuine.map(str::trim_end));
-        assert!(matches!(decision, Decision::Allow(_)));
-    } else {
-        assert_eq!(verdict == Verdict::Unknown, copies.grant.is_none());
+/// What is left of a text that was cut short, wherever.
+fn cuts(text: &str) -> impl Iterator<Item = &str> {
+    (0..text.len()).filter_map(|end| text.get(..end))
+}
+
+/// An answer may say what it likes: the only copies that allow anything are those that were signed, and only where the
+/// answer itself says that nothing has changed since; and a key is unknown only where that was said.
+fn answer_is_applied(text: &str, mut view: View) {
+    let mut verification = Verification::new(*KEY, Demand { strict: true, ..Demand::default() });
+    let Step::Sync(call) = verification.next(&mut view, NOW) else { panic!("strict, and yet no sync") };
+    let answer = SyncAnswer::parse(text);
+    assert_eq!(view.answered(&call, text, &SIGNING, NOW), answer.is_some());
+    let step = verification.next(&mut view, NOW);
+    let Some(answer) = answer else {
+        assert_eq!(step, Step::Done(Verdict::Undetermined), "{text:?}");
+        return;
+    };
+    let grants = || answer.grants.iter().filter(|(digest, _)| *digest == KEY.digest).map(|(_, copy)| *copy);
+    match step {
+        Step::Done(Verdict::Decided(decision)) => {
+            assert!(matches!(decision, Decision::Allow(_)));
+            let mut accounts = answer.accounts.iter().filter(|(number, _)| *number == KEY.account.number);
+            let genuine =
+                [include_str!("../../vectors/grant-copy.txt"), include_str!("../../vectors/account-copy.txt")]
+                    .map(|copy| Some(copy.trim_end()));
+            assert!(grants().any(|copy| copy == genuine[0]) && accounts.any(|(_, copy)| *copy == genuine[1]));
+            let changed_since = |subject: Subject| answer.changes.iter().any(|(s, at)| *s == subject && *at > 42);
+            assert!(!changed_since(Subject::key(&KEY.digest)) && !changed_since(Subject::account(KEY.account.number)));
+            assert!(answer.now.epoch == EPOCH && answer.low <= 42 && answer.lease_ms > 0, "{text:?}");
+        }
+        Step::Done(verdict) => {
+            assert_eq!(verdict, Verdict::Unknown, "{text:?}");
+            assert!(grants().any(|copy| copy.is_none()) && answer.lease_ms > 0, "{text:?}");
+        }
+        Step::ReadMirror | Step::Sync(_) => {}
+        Step::Wait(_) => panic!("nobody else is asking"),
     }
 }
 

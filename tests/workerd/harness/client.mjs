@@ -3,6 +3,7 @@
 
 import { request } from "node:http";
 import { connect } from "node:net";
+import { mintKey } from "./mint.mjs";
 import { secrets } from "./secrets.mjs";
 
 const ANSWER_MS = 30_000;
@@ -93,9 +94,42 @@ export async function slots(server) {
   return answer.json.slots;
 }
 
+/** What `promise` resolves to, and after how many milliseconds: `{answer, took}`. */
+export async function timed(promise) {
+  const start = performance.now();
+  const answer = await promise;
+  return { answer, took: performance.now() - start };
+}
+
+/** Sends a request and goes away `afterMs` milliseconds later, whether or not it was answered. */
+export function abandon(server, method, path, { headers = {}, body = "" } = {}, afterMs = 100) {
+  const { hostname, port } = new URL(server.url);
+  const fields = { Host: hostname, "Content-Length": Buffer.byteLength(body), ...headers };
+  const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)];
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port: Number(port), host: hostname }, () => {
+      socket.write(`${lines.join("\r\n")}\r\n\r\n${body}`);
+      setTimeout(() => {
+        socket.destroy();
+        resolve();
+      }, afterMs);
+    });
+    socket.on("error", reject);
+  });
+}
+
 /** Asks whether `key` may do what the query demands, such as `scope=contacts:read`. */
 export function verify(server, key, query = "", { method = "GET", headers = {} } = {}) {
   return send(server, method, `/_keygate/verify${query && `?${query}`}`, { headers: { ...bearer(key), ...headers } });
+}
+
+/**
+ * Has an isolate ask for a lease, as it does for a key that nobody issued. While that is fresh, it reads from KV what
+ * it sees for the first time; without one it would ask the Authority, and not look at KV at all.
+ */
+export async function takeLease(edge, { account, pepper } = {}) {
+  const answer = await verify(edge, mintKey({ account, pepper }).text);
+  if (answer.status !== 401) throw new Error(`no lease: ${answer.status} ${answer.text}`);
 }
 
 export function whoami(server, key) {
@@ -112,9 +146,10 @@ export async function issueKey(server, account, fields = {}) {
   return created(await admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live", ...fields }));
 }
 
-/** Revokes a key and returns the answer's body. */
-export async function revokeKey(server, account, key) {
-  const revoked = await admin(server, "POST", `/accounts/${account.id}/keys/${key.id}/revoke`);
+/** Revokes a key and returns the answer's body. With `wait: "effective"` once nobody accepts it any more. */
+export async function revokeKey(server, account, key, { wait } = {}) {
+  const query = wait === undefined ? "" : `?wait=${wait}`;
+  const revoked = await admin(server, "POST", `/accounts/${account.id}/keys/${key.id}/revoke${query}`);
   if (revoked.status !== 200) throw new Error(`revoke: ${revoked.status} ${revoked.text}`);
   return revoked.json;
 }

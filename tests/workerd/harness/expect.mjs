@@ -66,15 +66,36 @@ export function success(answer, status = 200) {
   return body;
 }
 
-/** `answer` lets the request of `key` through and names its holder in the identity headers. */
-export function allowed(answer, key, account) {
+const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+/** After how many milliseconds a change counts everywhere, as the settings are unless said. */
+export const BOUND_MS = 5_055;
+
+/**
+ * What a change was answered with beside `effective_by`. That is when the change counts everywhere: not before `sent`,
+ * when it was asked for, nor later than the bound after now.
+ */
+export function effective({ effective_by, ...rest }, sent, boundMs = BOUND_MS) {
+  assert.match(effective_by, RFC_3339);
+  const at = Date.parse(effective_by);
+  // The runtime's clock may be a little behind.
+  assert.ok(at >= sent - 1 && at <= Date.now() + boundMs + 1_000, `asked for at ${sent}, effective by ${effective_by}`);
+  return rest;
+}
+
+/**
+ * `answer` lets the request of `key` through and names its holder in the identity headers. With `grace` it says that it
+ * was decided while the Authority could not be reached.
+ */
+export function allowed(answer, key, account, { grace = false } = {}) {
   assert.equal(answer.status, 200, answer.text);
   const { headers } = answer;
   assert.deepEqual(
     IDENTITY.map((name) => headers[name]),
     [key.id, account.id, key.environment, key.scopes.join(" ")],
   );
-  onlyHeaders(answer, IDENTITY);
+  assert.equal(headers["x-keygate-grace"], grace ? "1" : undefined);
+  onlyHeaders(answer, [...IDENTITY, "x-keygate-grace"]);
 }
 
 /** Nothing but the usual headers and `more`, and never to be stored by a cache. */

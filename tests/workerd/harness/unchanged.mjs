@@ -10,14 +10,20 @@ export async function everything(server) {
   return [accounts, ...(await Promise.all(owned.map((path) => listAll(server, path))))];
 }
 
+/** The same without when keys were last used: that is told some seconds after their use. */
+export async function everythingButUses(server) {
+  const lists = await everything(server);
+  return lists.map((list) => list.map(({ last_used_at, ...entry }) => entry));
+}
+
 /**
  * Runs each case, `[name, ...arguments of check]`, as a subtest of `t`, and then looks whether everything is as it was
  * before.
  */
-export async function each(t, server, cases, check) {
-  const before = await everything(server);
+export async function each(t, server, cases, check, look = everything) {
+  const before = await look(server);
   for (const [name, ...rest] of cases) await t.test(name, () => check(...rest));
-  assert.deepEqual(await everything(server), before);
+  assert.deepEqual(await look(server), before);
 }
 
 /** The runtime has answered, not Keygate. */

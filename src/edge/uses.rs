@@ -1,0 +1,95 @@
+//! Which keys were used, until the Authority has been told.
+//!
+//! A use is told at most once: one whose telling may have been lost is told again with its time alone. So counts are
+//! lower bounds, and the time of the last use is right.
+
+use crate::{
+    authority::{
+        sync::{Subject, USES_MAX},
+        usage::Use,
+    },
+    credential::Digest,
+    policy::UnixMillis,
+};
+
+use super::cache::BySubject;
+
+/// Keys whose use is noted at a time; beyond that, uses of further keys go uncounted until some have been told.
+const KEYS_MAX: usize = 4_096;
+
+/// For so long after a telling, a key's further uses wait for a sync that is made anyway.
+const TOLD_FOR_MS: u64 = 60_000;
+
+/// The uses of one shard's keys in this isolate.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    keys: BySubject<Noted>,
+    /// How many of those with something to tell were passed over or told last time, where there were more than fit.
+    passed: usize,
+}
+
+#[derive(Debug)]
+struct Noted {
+    digest: Digest,
+    count: u32,
+    last_at: UnixMillis,
+    /// There is something to tell.
+    untold: bool,
+    told_at: Option<UnixMillis>,
+}
+
+impl Uses {
+    /// Notes a use. True if it is to be told soon: nothing has been told of this key for a minute.
+    pub(super) fn note(&mut self, digest: &Digest, now: UnixMillis) -> bool {
+        let subject = Subject::key(digest).number();
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&subject) {
+            return false;
+        }
+        let noted = self.keys.entry(subject).or_insert(Noted {
+            digest: *digest,
+            count: 0,
+            last_at: now,
+            untold: true,
+            told_at: None,
+        });
+        noted.count = noted.count.saturating_add(1);
+        noted.last_at = now;
+        noted.untold = true;
+        noted.told_at.is_none_or(|at| at.saturating_add_millis(TOLD_FOR_MS) <= now)
+    }
+
+    /// True if there is something to tell.
+    pub(super) fn any(&self) -> bool {
+        self.keys.values().any(|noted| noted.untold)
+    }
+
+    /// Takes what is to be told now.
+    pub(super) fn take(&mut self, now: UnixMillis) -> Vec<Use> {
+        self.keys.retain(|_, noted| {
+            noted.untold || noted.told_at.is_some_and(|at| at.saturating_add_millis(TOLD_FOR_MS) > now)
+        });
+        // Begun where it ended last time, or keys that come first and are always in use would be all that is ever told.
+        let untold = self.keys.values().filter(|noted| noted.untold).count();
+        let skip = if self.passed < untold { self.passed } else { 0 };
+        self.passed = if untold > USES_MAX { skip.saturating_add(USES_MAX) } else { 0 };
+        let untold = self.keys.values_mut().filter(|noted| noted.untold).skip(skip).take(USES_MAX);
+        untold
+            .map(|noted| {
+                noted.untold = false;
+                noted.told_at = Some(now);
+                let count = std::mem::take(&mut noted.count);
+                Use { digest: noted.digest, count, age_ms: now.saturating_millis_since(noted.last_at) }
+            })
+            .collect()
+    }
+
+    /// Takes back what may not have been heard, to be told again without its counts.
+    pub(super) fn lost(&mut self, uses: &[Use]) {
+        for lost in uses {
+            if let Some(noted) = self.keys.get_mut(&Subject::key(&lost.digest).number()) {
+                noted.untold = true;
+                noted.told_at = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Usage: a key's row is written once a minute at most, and its counts are lower bounds.
+
+use keygate::{
+    authority::{
+        command::Command,
+        query::{Found, Page, Query},
+        record::KeyRecord,
+        usage::{Tally, Use, WRITE_INTERVAL_MS},
+    },
+    credential::Digest,
+    policy::UnixMillis,
+};
+
+use super::support::{Shard, new_account, new_key};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+#[test]
+fn the_first_use_is_written_at_once_and_what_follows_within_a_minute_waits() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    let start = shard.now();
+    assert!(take(&shard, &mut tally, key.digest, 2, 0));
+    assert_eq!(rows(&shard), [day(start), 2, millis(start)]);
+    assert_eq!(tally.next_due(), None);
+    shard.advance(1_000);
+    assert!(!take(&shard, &mut tally, key.digest, 3, 400));
+    shard.advance(1_000);
+    assert!(!take(&shard, &mut tally, key.digest, 1, 0));
+    assert_eq!(rows(&shard), [day(start), 2, millis(start)]);
+    assert_eq!(tally.next_due(), Some(start.saturating_add_millis(WRITE_INTERVAL_MS)));
+    shard.advance(57_999);
+    assert!(!tally.write_due(&shard.sql, shard.now()).unwrap());
+    shard.advance(1);
+    assert!(tally.write_due(&shard.sql, shard.now()).unwrap());
+    assert_eq!(rows(&shard), [day(start), 6, millis(start) + 2_000]);
+    assert_eq!(tally.next_due(), None);
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(take(&shard, &mut tally, key.digest, 1, 0), "a minute later at once again");
+    assert_eq!(rows(&shard)[1], 7);
+}
+
+#[test]
+fn a_busy_key_costs_one_row_a_minute() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    let mut written = 0;
+    for _ in 0..600 {
+        written += u32::from(take(&shard, &mut tally, key.digest, 5, 0));
+        written += u32::from(tally.write_due(&shard.sql, shard.now()).unwrap());
+        shard.advance(1_000);
+    }
+    assert_eq!(written, 10);
+}
+
+#[test]
+fn a_use_told_again_without_its_count_counts_once_and_writes_nothing() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    take(&shard, &mut tally, key.digest, 4, 0);
+    let before = shard.sql.dump();
+    take(&shard, &mut tally, key.digest, 0, 0);
+    assert_eq!(tally.next_due(), None, "there is nothing to write");
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(!take(&shard, &mut tally, key.digest, 0, WRITE_INTERVAL_MS), "the same time of use");
+    let mut restarted = Tally::default();
+    assert!(!take(&shard, &mut restarted, key.digest, 0, WRITE_INTERVAL_MS), "nor after a restart");
+    assert_eq!(shard.sql.dump(), before);
+    assert!(!take(&shard, &mut restarted, key.digest, 0, 0), "a later one waits for its minute");
+    shard.advance(WRITE_INTERVAL_MS);
+    restarted.write_due(&shard.sql, shard.now()).unwrap();
+    let [_, count, last_at] = rows(&shard)[..] else { panic!("one row") };
+    assert_eq!((count, last_at), (4, millis(shard.now()) - WRITE_INTERVAL_MS as i64));
+}
+
+#[test]
+fn the_time_of_last_use_never_goes_back_and_never_lies_ahead() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    take(&shard, &mut tally, key.digest, 1, 0);
+    shard.advance(WRITE_INTERVAL_MS);
+    take(&shard, &mut tally, key.digest, 1, WRITE_INTERVAL_MS + 500);
+    assert_eq!(rows(&shard)[1..], [2, millis(shard.now()) - WRITE_INTERVAL_MS as i64]);
+    take(&shard, &mut tally, key.digest, 1, u64::MAX);
+    assert_eq!(used_at(&shard, &key), Some(shard.now().as_millis() - WRITE_INTERVAL_MS));
+}
+
+#[test]
+fn uses_count_for_the_day_on_which_they_were() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    let today = shard.now().as_millis() / DAY_MS;
+    shard.now.set(today * DAY_MS + 500);
+    take(&shard, &mut tally, key.digest, 2, 501);
+    take(&shard, &mut tally, key.digest, 3, 500);
+    let (before, after) = ((today - 1) as i64, today as i64);
+    let midnight = (today * DAY_MS) as i64;
+    assert_eq!(rows(&shard), [before, 2, midnight - 1, after, 3, midnight]);
+    assert_eq!(used_at(&shard, &key), Some(today * DAY_MS));
+}
+
+#[test]
+fn keys_that_nobody_knows_leave_nothing() {
+    let (shard, _) = shard();
+    let mut tally = Tally::default();
+    let before = shard.sql.dump();
+    assert!(!take(&shard, &mut tally, Digest::from_bytes([9; 24]), 5, 0));
+    shard.advance(1_000);
+    assert!(!take(&shard, &mut tally, Digest::from_bytes([9; 24]), 5, 0));
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(!tally.write_due(&shard.sql, shard.now()).unwrap());
+    assert_eq!(shard.sql.dump(), before);
+    assert_eq!(tally.next_due(), None);
+}
+
+#[test]
+fn many_keys_are_told_apart() {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme"));
+    let keys: Vec<KeyRecord> = (0..20).map(|_| shard.issue(account.id, new_key()).0).collect();
+    let mut tally = Tally::default();
+    for round in 0..2 {
+        let told: Vec<Use> =
+            keys.iter().zip(1..).map(|(key, count)| Use { digest: key.digest, count, age_ms: 0 }).collect();
+        assert_eq!(tally.take(&shard.sql, &told, shard.now()).unwrap(), round == 0);
+        shard.advance(1);
+    }
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(tally.write_due(&shard.sql, shard.now()).unwrap());
+    for (key, count) in keys.iter().zip(1..) {
+        let hex = key.digest.to_hex();
+        assert_eq!(shard.numbers(&format!("SELECT count FROM usage WHERE digest = '{hex}'")), [2 * count]);
+    }
+}
+
+#[test]
+fn what_a_failing_database_did_not_take_is_written_later() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    shard.sql.fail_after(Some(0));
+    let told = [Use { digest: key.digest, count: 2, age_ms: 0 }];
+    assert!(tally.take(&shard.sql, &told, shard.now()).is_err());
+    assert!(tally.write_due(&shard.sql, shard.now()).is_err());
+    shard.sql.fail_after(None);
+    assert!(tally.next_due().unwrap() <= shard.now());
+    assert!(tally.write_due(&shard.sql, shard.now()).unwrap());
+    assert_eq!(rows(&shard)[1], 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_holds_nothing_up() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    take(&shard, &mut tally, key.digest, 1, 0);
+    shard.now.set(shard.now.get() - 3_600_000);
+    assert!(take(&shard, &mut tally, key.digest, 1, 0));
+    assert_eq!(rows(&shard)[1], 2);
+}
+
+#[test]
+fn every_view_of_a_key_shows_its_last_use() {
+    let (shard, key) = shard();
+    assert_eq!(used_at(&shard, &key), None);
+    take(&shard, &mut Tally::default(), key.digest, 1, 250);
+    let used = Some(UnixMillis::from_millis(shard.now().as_millis() - 250));
+    let Some(Found::Key(by_digest)) = shard.ask(Query::KeyByDigest(key.account, key.digest)) else { panic!("no key") };
+    assert_eq!(by_digest.last_used_at, used);
+    let page = Page { before: None, limit: 10 };
+    let Some(Found::Keys(listed, _)) = shard.ask(Query::Keys(key.account, Default::default(), page)) else {
+        panic!("no list")
+    };
+    assert_eq!(listed.iter().map(|key| key.last_used_at).collect::<Vec<_>>(), [used]);
+    let revoked = shard.key(Command::RevokeKey { account: key.account, key: key.id() });
+    assert_eq!(revoked.last_used_at, used);
+    assert_eq!(used_at(&shard, &key), used.map(UnixMillis::as_millis));
+}
+
+fn shard() -> (Shard, KeyRecord) {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme"));
+    let (key, _) = shard.issue(account.id, new_key());
+    (shard, key)
+}
+
+fn take(shard: &Shard, tally: &mut Tally, digest: Digest, count: u32, age_ms: u64) -> bool {
+    tally.take(&shard.sql, &[Use { digest, count, age_ms }], shard.now()).unwrap()
+}
+
+/// Day, count and time of last use of each row.
+fn rows(shard: &Shard) -> Vec<i64> {
+    shard.numbers("SELECT day, count, last_at FROM usage ORDER BY day")
+}
+
+fn used_at(shard: &Shard, key: &KeyRecord) -> Option<u64> {
+    match shard.ask(Query::Key(key.account, key.id())) {
+        Some(Found::Key(key)) => key.last_used_at.map(UnixMillis::as_millis),
+        other => panic!("no key: {other:?}"),
+    }
+}
+
+fn day(at: UnixMillis) -> i64 {
+    (at.as_millis() / DAY_MS) as i64
+}
+
+fn millis(at: UnixMillis) -> i64 {
+    at.as_millis() as i64
+}

@@ -1,0 +1,181 @@
+//! What is told of the use of keys: no use twice, the last time in the end.
+
+use keygate::{
+    authority::{sync::USES_MAX, usage::Use},
+    edge::{Call, TELL_AFTER_MS},
+};
+
+use super::{
+    isolate::{Isolate, unknown},
+    support::Shard,
+};
+
+/// Notes a use of the key with this number; true if somebody has to see to it that it is told.
+fn used(isolate: &mut Isolate<'_>, number: u64) -> bool {
+    let now = isolate.now();
+    isolate.view.used(&unknown(number).digest, false, now)
+}
+
+fn told(call: &Call, number: u64) -> Option<(u32, u64)> {
+    let mut uses = call.request.uses.iter().filter(|told| told.digest == unknown(number).digest);
+    let told = uses.next().map(|Use { count, age_ms, .. }| (*count, *age_ms));
+    assert!(uses.next().is_none());
+    told
+}
+
+fn tell(isolate: &mut Isolate<'_>) -> Option<Call> {
+    let now = isolate.now();
+    isolate.view.tell(now)
+}
+
+#[test]
+fn uses_ride_along_once_with_their_count_and_the_age_of_the_last() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    for _ in 0..3 {
+        shard.advance(10);
+        used(&mut isolate, 1);
+    }
+    used(&mut isolate, 2);
+    shard.advance(100);
+    let call = isolate.call();
+    assert_eq!((told(&call, 1), told(&call, 2)), (Some((3, 100)), Some((1, 100))));
+    let next = isolate.call();
+    assert!(next.request.uses.is_empty(), "while the first is under way");
+    isolate.void(&call);
+    assert!(isolate.call().request.uses.is_empty(), "and after");
+}
+
+#[test]
+fn what_may_have_been_lost_is_told_again_with_its_time_and_without_its_count() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    used(&mut isolate, 1);
+    used(&mut isolate, 1);
+    shard.advance(10);
+    let lost = isolate.call();
+    used(&mut isolate, 2);
+    isolate.fail(&lost);
+    shard.advance(10);
+    let probe = isolate.call();
+    assert!(probe.request.uses.is_empty(), "nothing is put at risk while syncs fail");
+    isolate.void(&probe);
+    let call = isolate.call();
+    assert_eq!((told(&call, 1), told(&call, 2)), (Some((0, 20)), Some((1, 10))));
+    isolate.void(&call);
+    assert!(isolate.call().request.uses.is_empty());
+}
+
+#[test]
+fn a_use_after_a_lost_telling_counts_alone() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    used(&mut isolate, 1);
+    let lost = isolate.call();
+    used(&mut isolate, 1);
+    isolate.fail(&lost);
+    used(&mut isolate, 1);
+    let probe = isolate.call();
+    isolate.void(&probe);
+    assert_eq!(told(&isolate.call(), 1), Some((2, 0)));
+}
+
+#[test]
+fn an_idle_isolate_tells_the_first_use_in_a_minute_by_itself() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    assert!(used(&mut isolate, 1));
+    assert!(!used(&mut isolate, 1) && !used(&mut isolate, 2), "one teller is enough");
+    shard.advance(TELL_AFTER_MS);
+    let call = tell(&mut isolate).unwrap();
+    assert_eq!((told(&call, 1), told(&call, 2)), (Some((2, 2_000)), Some((1, 2_000))));
+    isolate.void(&call);
+    assert!(!used(&mut isolate, 1), "told a moment ago");
+    assert!(used(&mut isolate, 3));
+    shard.advance(TELL_AFTER_MS);
+    let call = tell(&mut isolate).unwrap();
+    isolate.void(&call);
+    assert_eq!(told(&call, 1), Some((1, 2_000)), "it goes along");
+    shard.advance(60_000);
+    assert!(used(&mut isolate, 1));
+}
+
+#[test]
+fn a_teller_that_finds_everything_told_asks_nothing() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    assert!(used(&mut isolate, 1));
+    let call = isolate.call();
+    isolate.void(&call);
+    shard.advance(TELL_AFTER_MS);
+    assert_eq!(tell(&mut isolate), None);
+}
+
+#[test]
+fn a_teller_that_died_is_replaced() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    assert!(used(&mut isolate, 1));
+    shard.advance(2 * TELL_AFTER_MS - 1);
+    assert!(!used(&mut isolate, 1));
+    shard.advance(1);
+    assert!(used(&mut isolate, 1));
+}
+
+#[test]
+fn many_keys_take_many_syncs_and_none_is_left_out_for_ever() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let keys = 3 * u64::try_from(USES_MAX).unwrap();
+    let mut heard = std::collections::HashSet::new();
+    for _ in 0..30 {
+        // All of them are in use all the time.
+        for number in 0..keys {
+            used(&mut isolate, number);
+        }
+        let call = isolate.call();
+        assert_eq!(call.request.uses.len(), USES_MAX);
+        heard.extend(call.request.uses.iter().map(|told| told.digest));
+        isolate.void(&call);
+        shard.advance(2_500);
+    }
+    assert_eq!(u64::try_from(heard.len()).unwrap(), keys);
+}
+
+#[test]
+fn what_is_noted_is_bounded_and_there_is_room_again_once_it_was_told() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    for number in 0..5_000 {
+        used(&mut isolate, number);
+    }
+    let mut told = 0;
+    loop {
+        let call = isolate.call();
+        isolate.void(&call);
+        if call.request.uses.is_empty() {
+            break;
+        }
+        told += call.request.uses.len();
+    }
+    assert_eq!(told, 4_096);
+    assert!(!used(&mut isolate, 5_000), "for a minute they are remembered as told");
+    shard.advance(60_000);
+    let call = isolate.call();
+    isolate.void(&call);
+    assert!(used(&mut isolate, 5_000));
+}
+
+#[test]
+fn requests_in_grace_are_told_as_a_number() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let now = isolate.now();
+    for in_grace in [true, false, true] {
+        isolate.view.used(&unknown(1).digest, in_grace, now);
+    }
+    let call = isolate.call();
+    assert_eq!(call.request.graced, 2);
+    isolate.void(&call);
+    assert_eq!(isolate.call().request.graced, 0);
+}
