@@ -7,7 +7,7 @@ use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
 
 use crate::{
-    edge::{Presented, Verdict, Verification, present},
+    edge::{Presented, Step, Verdict, Verification, present},
     http::{self, Endpoint, GRACE, Parameters, Problem, Reply},
     policy::{CanonicalPath, Decision, Demand, RouteTable, parse_demand},
 };
@@ -78,11 +78,17 @@ fn decide(
     let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
     let around = Surroundings { env: &env, context: &context, settings };
     let step = verifier::begin(&around, &mut verification);
+    #[cfg(feature = "trap")]
+    let at_once = !super::trap::is_async(&request);
     #[cfg(not(feature = "trap"))]
-    if let crate::edge::Step::Done(verdict) = step {
-        verifier::finish(&around, &verification, &verdict);
-        return finish(verdict, &call, &request, settings);
-    }
+    let at_once = true;
+    let step = match step {
+        Step::Done(verdict) if at_once => {
+            verifier::finish(&around, &verification, &verdict);
+            return finish(verdict, &call, &request, settings);
+        }
+        step => step,
+    };
     Ok(future_to_promise(async move {
         let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
         #[cfg(feature = "trap")]

@@ -37,8 +37,13 @@ pub(super) fn in_sync(request: &Request) {
     }
 }
 
+/// True for a request that is to panic after an await, and so must come to one.
+pub(super) fn is_async(request: &Request) -> bool {
+    super::convert::header(request, HEADER).as_deref() == Some("async")
+}
+
 pub(super) async fn in_async(request: &Request) {
-    if super::convert::header(request, HEADER).as_deref() == Some("async") {
+    if is_async(request) {
         super::time::pause(Duration::from_millis(5)).await;
         panic!("a trap on purpose, after an await");
     }
