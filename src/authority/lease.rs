@@ -134,6 +134,15 @@ impl Leases {
     }
 }
 
+/// A write that changes nothing: the answer goes out only if this instance has not been superseded.
+///
+/// # Errors
+/// Trouble with SQLite.
+pub(super) fn confirm(sql: &impl Sql) -> Result<(), SqlError> {
+    sql.run("UPDATE meta SET heartbeat = heartbeat", &[])?;
+    Ok(())
+}
+
 /// Counts requests that caches accepted in grace, as they tell.
 ///
 /// # Errors

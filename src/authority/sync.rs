@@ -14,7 +14,7 @@ use super::{
     accounts,
     copy::{AccountCopy, GrantCopy, SigningKeys},
     feed, keys,
-    lease::Terms,
+    lease::{self, Terms},
     meta::Moment,
     outbox::KvKey,
     sql::{INTEGER_MAX, Sql, SqlError},
@@ -310,6 +310,11 @@ pub fn answer(
         let account = AccountRef { slot, number: want.account };
         let grant = keys::get_by_digest(sql, account, &want.digest)?;
         let grant = grant.map(|record| GrantCopy::of(&record, &moment).sign(signing, &want.digest)).transpose()?;
+        if grant.is_none() {
+            // A superseded instance reads a database that lacks what was issued since. Its writes never become durable, and
+            // what was answered after one never goes out.
+            lease::confirm(sql)?;
+        }
         line(&mut text, format_args!("grant {} {}", want.digest.to_hex(), grant.as_deref().unwrap_or(NONE)));
         if want.refresh && grant.is_some() {
             refresh.extend([KvKey::grant(&want.digest), KvKey::account(account)]);
