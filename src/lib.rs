@@ -15,6 +15,10 @@ pub mod authority;
 pub mod credential;
 pub mod edge;
 pub mod http;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 pub mod policy;
 
 mod cloudflare;

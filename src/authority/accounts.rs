@@ -2,6 +2,7 @@
 
 use crate::{
     credential::{AccountRef, Brand},
+    planted::planted,
     policy::{AccountStatus, UnixMillis},
 };
 
@@ -118,7 +119,7 @@ pub(super) fn change<S: Sql>(
         ],
     )?;
     let decides_otherwise = record.account() != before;
-    if decides_otherwise {
+    if decides_otherwise && !planted!(AccountsNotInFeed) {
         feed::record(sql, &FeedSubject::account(id), record.version)?;
     }
     let (before, after) = audit::difference(described, record.described());

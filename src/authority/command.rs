@@ -6,12 +6,14 @@
 
 use crate::{
     credential::{AccountRef, Brand, Environment, KeyId, KeyText, Peppers, SecretKey},
+    planted::planted,
     policy::{AccountStatus, ApiAccess, ScopeSet, UnixMillis},
 };
 
 use super::{
     accounts,
     audit::By,
+    feed,
     journal::{self, CommandId, Kept, Mint, StoredAnswer},
     keys,
     outbox::{self, KvKey},
@@ -52,7 +54,7 @@ impl Precondition {
     /// Refuses another version.
     pub(super) fn check(&self, version: u64) -> Result<(), Refusal> {
         match self {
-            Precondition::Versions(wanted) if !wanted.contains(&version) => {
+            Precondition::Versions(wanted) if !wanted.contains(&version) && !planted!(ConditionIgnored) => {
                 Err(Refusal::PreconditionFailed { version })
             }
             Precondition::Any | Precondition::Versions(_) => Ok(()),
@@ -331,8 +333,10 @@ pub fn execute<S: Sql>(
     circumstances: &Circumstances<'_>,
     render: impl FnOnce(&Answer) -> StoredAnswer,
 ) -> Result<Committed, Failure> {
-    sql.atomically(|| {
-        if let Some(kept) = journal::find(sql, order.credential, &order.id, circumstances.now)? {
+    let committed: Result<Committed, Failure> = sql.atomically(|| {
+        if let Some(kept) = journal::find(sql, order.credential, &order.id, circumstances.now)?
+            && !planted!(RepeatedIsNew)
+        {
             return repeat(kept, order, circumstances);
         }
         let work = Work { sql, order, circumstances };
@@ -354,7 +358,17 @@ pub fn execute<S: Sql>(
         let mint = mint.as_ref().map(|mint| (&circumstances.nonce, mint));
         journal::keep(sql, order.credential, &order.id, &rendered, mint, &outdated, circumstances.now)?;
         Ok(Committed { answer: rendered, text, outdated, wrote: true, mirrored_before: None })
-    })
+    });
+    if planted!(FeedOutsideTransaction)
+        && let Ok(Committed { outdated, answer, wrote: true, .. }) = &committed
+    {
+        for kv_key in outdated {
+            if let KvKey::Grant(digest) = kv_key {
+                feed::record(sql, &feed::FeedSubject::key(digest), answer.version)?;
+            }
+        }
+    }
+    committed
 }
 
 fn repeat(kept: Kept, order: &Order, circumstances: &Circumstances<'_>) -> Result<Committed, Failure> {

@@ -6,7 +6,10 @@
 //! left out, and `cut` to its position. A reader whose cursor is below the cut must start anew; a copy older than
 //! `low` cannot be judged by the feed and is not believable. Issuing a key is no change: nothing older can exist.
 
-use crate::credential::{AccountRef, Digest};
+use crate::{
+    credential::{AccountRef, Digest},
+    planted::{feed_rows, planted},
+};
 
 use super::{
     sql::{Sql, SqlError, Value, at_most_one, only},
@@ -45,7 +48,7 @@ impl FeedSubject {
 /// # Errors
 /// Trouble with SQLite.
 pub fn record(sql: &impl Sql, subject: &FeedSubject, sequence: u64) -> Result<(), SqlError> {
-    record_bounded(sql, subject, sequence, FEED_ROWS_MAX)
+    record_bounded(sql, subject, sequence, feed_rows(FEED_ROWS_MAX))
 }
 
 fn record_bounded(sql: &impl Sql, subject: &FeedSubject, sequence: u64, rows_max: u64) -> Result<(), SqlError> {
@@ -121,7 +124,13 @@ fn cut_oldest(sql: &impl Sql) -> Result<(), SqlError> {
         "DELETE FROM feed WHERE position = (SELECT min(position) FROM feed) RETURNING position, sequence",
         &[],
     )?)?;
-    let (position, sequence) = (oldest.number()?, oldest.number()?);
+    let (mut position, mut sequence) = (oldest.number()?, oldest.number()?);
+    if planted!(LowStays) {
+        sequence = 0;
+    }
+    if planted!(CutStays) {
+        position = 0;
+    }
     sql.run(
         "UPDATE meta SET feed_rows = feed_rows - 1, feed_low = max(feed_low, ?1), feed_cut = max(feed_cut, ?2)",
         &[Value::from(sequence), Value::from(position)],

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers},
+    planted::planted,
     policy::{AccountFault, EffectiveStatus, KeyStatus, UnixMillis},
 };
 
@@ -90,7 +91,7 @@ pub(super) fn change<S: Sql>(
     let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
     work.order.precondition.check(record.version)?;
     let described = record.described();
-    if record.status == KeyStatus::Revoked {
+    if record.status == KeyStatus::Revoked && !planted!(RevokedMayBeEnabled) {
         return Err(Refusal::Conflict {
             field: None,
             detail: "The key is revoked, which is final; issue a new one.".into(),
@@ -110,7 +111,8 @@ pub(super) fn change<S: Sql>(
     }
     record.version = meta::next_sequence(sql)?;
     store_change(sql, &record)?;
-    if switched {
+    let forgotten = planted!(WideningNotInFeed) && record.status == KeyStatus::Active;
+    if switched && !forgotten && !planted!(FeedOutsideTransaction) {
         feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
     }
     note(work, &record, "key.change", Some(described))?;
@@ -135,7 +137,9 @@ pub(super) fn revoke<S: Sql>(
         store_change(sql, &record)?;
         note(work, &record, "key.revoke", Some(described))?;
     }
-    feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
+    if !planted!(FeedOutsideTransaction) {
+        feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
+    }
     let outdated = vec![KvKey::grant(&record.digest)];
     Ok((Answer::Key(record), outdated))
 }

@@ -9,10 +9,11 @@
 //! last durable write, and a new one writes before it answers: all leases of the old one have ended when the new one
 //! says so, whatever the old one still does.
 //!
-//! Assumed of clocks: an object's is not set forward. What happened in the future by a clock that was set back is taken
-//! for having happened now, which makes every wait longer and none shorter.
+//! Assumed of clocks: an object's is not set forward, nor set back unseen. What happened in the future by a clock that was
+//! set back is taken for having happened now, which makes every wait longer and none shorter. Where nothing happened in
+//! between, setting back is not seen: a superseded instance may then grant as much longer.
 
-use crate::policy::UnixMillis;
+use crate::{planted::planted, policy::UnixMillis};
 
 use super::sql::{Sql, SqlError, only};
 
@@ -26,13 +27,16 @@ pub struct Terms {
 }
 
 impl Terms {
-    const fn total_ms(self) -> u64 {
+    fn total_ms(self) -> u64 {
+        if planted!(GraceUncounted) {
+            return self.lease_ms;
+        }
         self.lease_ms.saturating_add(self.grace_ms)
     }
 
     /// The milliseconds after which nothing granted on these terms is in use.
     #[must_use]
-    pub const fn bound_ms(self) -> u64 {
+    pub fn bound_ms(self) -> u64 {
         bound_ms(self.total_ms())
     }
 }
@@ -92,7 +96,9 @@ impl Leases {
         let set_back = now < self.written_at.max(self.granted_at);
         let total_ms = self.terms.total_ms();
         let outlived = self.granted_ms > total_ms && now > self.born.saturating_add_millis(self.bound_ms());
-        if set_back || outlived || age > self.terms.lease_ms / 10 {
+        if planted!(NoFence) {
+            (self.granted_at, age) = (now, 0);
+        } else if set_back || outlived || age > self.terms.lease_ms / 10 {
             let granted_ms = if outlived { total_ms } else { self.granted_ms };
             sql.run("UPDATE meta SET heartbeat = ?1, granted = ?2", &[now.as_millis().into(), granted_ms.into()])?;
             self.granted_ms = granted_ms;
@@ -108,6 +114,9 @@ impl Leases {
     pub fn effective_at(&self, committed_at: UnixMillis) -> UnixMillis {
         let own = self.granted_at.min(committed_at).saturating_add_millis(self.terms.bound_ms());
         let others = self.born.min(committed_at).saturating_add_millis(self.bound_ms());
+        if planted!(LeasesOfOthersForgotten) {
+            return committed_at.max(own);
+        }
         committed_at.max(own).max(others)
     }
 
@@ -115,7 +124,8 @@ impl Leases {
     /// that is younger than the command, which is a repeated one then, goes by its own clock.
     #[must_use]
     pub fn wait_ms(&self, effective_at: UnixMillis, now: UnixMillis) -> u64 {
-        let until = self.born.saturating_add_millis(self.bound_ms()).max(effective_at);
+        let born_until = self.born.saturating_add_millis(self.bound_ms());
+        let until = if planted!(LeasesOfOthersForgotten) { effective_at } else { born_until.max(effective_at) };
         let wait_ms = until.saturating_millis_since(now);
         // Whoever waits has a clock of its own, which may be fast.
         wait_ms.saturating_add(wait_ms.div_ceil(1_000))

@@ -7,7 +7,8 @@
 
 use crate::{
     credential::{AccountRef, Digest},
-    policy::UnixMillis,
+    planted::planted,
+    policy::{KeyStatus, UnixMillis},
 };
 
 use super::{
@@ -205,6 +206,7 @@ impl Courier {
             let kv_key = Columns::of(row).parsed("KV key", KvKey::parse)?;
             if let Some(pace) = self.pace(&kv_key)
                 && (pace.in_flight || pace.next_put_at() > now)
+                && !planted!(PutsWithoutPace)
             {
                 postpone(sql, &kv_key, pace.next_put_at().max(now))?;
                 continue;
@@ -213,6 +215,9 @@ impl Courier {
                 settle(sql, &kv_key, u64::MAX >> 11)?;
                 continue;
             };
+            if planted!(OutboxForgetsAtOnce) {
+                settle(sql, &kv_key, put.as_of)?;
+            }
             self.paces.retain(|pace| pace.kv_key != kv_key);
             self.paces.push(Pace { kv_key, in_flight: true, last_put_at: now });
             puts.push(put);
@@ -274,6 +279,9 @@ fn build(sql: &impl Sql, signing: &SigningKeys, slot: u8, kv_key: &KvKey) -> Res
     let (value, metadata) = match kv_key {
         KvKey::Grant(digest) => {
             let Some(record) = keys::get_by_digest_alone(sql, slot, digest)? else { return Ok(None) };
+            if planted!(RevokedIsDeleted) && record.status == KeyStatus::Revoked {
+                return Ok(None);
+            }
             let metadata = serde_json::json!({
                 "id": record.id(),
                 "account": record.account,

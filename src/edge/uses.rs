@@ -9,6 +9,7 @@ use crate::{
         usage::Use,
     },
     credential::Digest,
+    planted::planted,
     policy::UnixMillis,
 };
 
@@ -89,6 +90,9 @@ impl Uses {
             if let Some(noted) = self.keys.get_mut(&Subject::key(&lost.digest).number()) {
                 noted.untold = true;
                 noted.told_at = None;
+                if planted!(LostUsesCountTwice) {
+                    noted.count = noted.count.saturating_add(lost.count);
+                }
             }
         }
     }

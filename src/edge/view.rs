@@ -16,6 +16,7 @@ use crate::{
         sync::{Known, Subject, SyncAnswer, SyncRequest, WANTS_MAX, Want},
     },
     credential::{AccountRef, Digest, RecognisedKey},
+    planted::planted,
     policy::{Account, Grant, UnixMillis},
 };
 
@@ -118,6 +119,9 @@ impl View {
 
     /// Notes the time, and gives the one to go by.
     pub(super) fn tick(&mut self, now: UnixMillis) -> UnixMillis {
+        if self.clock.saturating_millis_since(now) > CLOCK_STEP_MS && planted!(ClockStepKeepsLease) {
+            self.clock = now;
+        }
         if self.clock.saturating_millis_since(now) > CLOCK_STEP_MS {
             // How much time has passed is not known, neither since what was answered nor since what is still asked.
             (self.lease.until, self.lease.renew_at) = (None, None);
@@ -170,7 +174,9 @@ impl View {
 
     fn offer(&mut self, subject: Subject, epoch: &str, as_of: u64, text: &str, copy: Copy) -> bool {
         let changed_at = self.feed.get(&subject.number()).copied().unwrap_or(0);
-        if self.epoch.as_deref() != Some(epoch) || as_of < changed_at.max(self.low) {
+        let other_epoch = self.epoch.as_deref() != Some(epoch) && !planted!(CopiesWithoutEpoch);
+        let outdated = as_of < changed_at.max(self.low) && !planted!(CopiesWithoutAsOf);
+        if other_epoch || outdated {
             return false;
         }
         self.cache.keep(subject, as_of, text.len(), copy);
@@ -258,15 +264,19 @@ impl View {
             return false;
         };
         self.flights.succeeded(call, answer.lease_ms);
-        let applied = self.apply(call, &answer);
+        let applied = self.apply(call, &answer, now);
         let until = call.sent_at.saturating_add_millis(answer.lease_ms);
+        let mut kept = None;
+        if planted!(AnswersExempt) {
+            kept = Some((std::mem::take(&mut self.feed), std::mem::take(&mut self.low)));
+        }
         for (digest, copy) in &answer.grants {
             match copy {
                 Some(text) => {
                     self.offer_grant(signing, digest, text);
                 }
                 // Only as long as the lease, for issuing is in no feed; and not without one.
-                None if applied => self.cache.keep_unknown(*digest, until),
+                None if applied || planted!(UnknownWithoutLease) => self.cache.keep_unknown(*digest, until),
                 None => {}
             }
         }
@@ -274,6 +284,9 @@ impl View {
             if let Some(text) = copy {
                 self.offer_account(signing, *number, text);
             }
+        }
+        if let Some((feed, low)) = kept {
+            (self.feed, self.low) = (feed, low);
         }
         true
     }
@@ -286,9 +299,9 @@ impl View {
     }
 
     /// Applies changes and lease, if the answer fits what is known now; true if it does.
-    fn apply(&mut self, call: &Call, answer: &SyncAnswer<'_>) -> bool {
+    fn apply(&mut self, call: &Call, answer: &SyncAnswer<'_>, now: UnixMillis) -> bool {
         let sent_cursor = call.request.known.as_ref().map_or(0, |known| known.cursor);
-        if self.drops != call.drops {
+        if self.drops != call.drops && !planted!(LateAnswerApplied) {
             // Meanwhile everything was dropped: whether the changes are complete is not known any more.
             return false;
         }
@@ -302,9 +315,11 @@ impl View {
         for (subject, sequence) in &answer.changes {
             let known = self.feed.entry(subject.number()).or_insert(0);
             *known = (*sequence).max(*known);
-            self.cache.drop_older(*subject, *sequence);
+            if !planted!(ChangeEvictsNothing) {
+                self.cache.drop_older(*subject, *sequence);
+            }
         }
-        if answer.low > self.low {
+        if answer.low > self.low || planted!(LowGoesDown) {
             // Copies at hand have had every change that is left out from now on: it was in the feed, and applied.
             self.low = answer.low;
             self.feed.retain(|_, sequence| *sequence > answer.low);
@@ -314,7 +329,8 @@ impl View {
         self.lease.flight = self.lease.flight.max(call.number);
         let half = call.sent_at.saturating_add_millis(answer.lease_ms / 2);
         self.lease.renew_at = self.lease.renew_at.max(Some(half));
-        let until = call.sent_at.saturating_add_millis(answer.lease_ms);
+        let from = if planted!(LeaseFromReceipt) { now } else { call.sent_at };
+        let until = from.saturating_add_millis(answer.lease_ms);
         if self.lease.until.is_none_or(|earlier| until > earlier) {
             self.lease.until = Some(until);
             self.lease.grace_ms = answer.grace_ms;
@@ -328,7 +344,9 @@ impl View {
         (self.sequence, self.cursor, self.low) = (0, 0, 0);
         self.feed = BySubject::default();
         self.cache = Cache::new(self.limit);
-        self.lease = Lease::default();
+        if !planted!(ResetKeepsLease) {
+            self.lease = Lease::default();
+        }
     }
 }
 

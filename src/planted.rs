@@ -1,0 +1,64 @@
+//! Bugs for the simulation to find (tests/simulation). `planted!(Name)` is `false`, a constant, unless the feature
+//! `planted` is on, which is for tests alone; then it is true in a thread that has chosen this bug.
+
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::NEVER
+    };
+}
+
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is(stringify!($bug))
+    };
+}
+
+pub(crate) use planted;
+
+/// What `planted!` is in the product.
+#[cfg(not(feature = "planted"))]
+pub(crate) const NEVER: bool = false;
+
+#[cfg(feature = "planted")]
+mod chosen {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BUG: Cell<Option<&'static str>> = const { Cell::new(None) };
+        static FEED_ROWS: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread has this bug, and no other.
+    pub fn choose(bug: Option<&'static str>) {
+        BUG.set(bug);
+    }
+
+    /// True in a thread that has chosen it.
+    #[must_use]
+    pub fn is(bug: &str) -> bool {
+        BUG.get() == Some(bug)
+    }
+
+    /// From now on the feeds of this thread hold so few rows; none = as many as they should.
+    pub fn shorten_feed(rows: Option<u64>) {
+        FEED_ROWS.set(rows);
+    }
+
+    /// How many rows a feed holds.
+    pub(crate) fn feed_rows(usual: u64) -> u64 {
+        FEED_ROWS.get().unwrap_or(usual)
+    }
+}
+
+#[cfg(feature = "planted")]
+pub(crate) use chosen::feed_rows;
+#[cfg(feature = "planted")]
+pub use chosen::{choose, is, shorten_feed};
+
+/// How many rows a feed holds.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn feed_rows(usual: u64) -> u64 {
+    usual
+}

@@ -1,0 +1,451 @@
+//! Isolates: the real verifier, driven as its adapter does (src/cloudflare/verifier.rs and stub.rs).
+
+use std::{collections::BTreeSet, rc::Rc};
+
+use keygate::{
+    authority::{
+        outbox::KvKey,
+        sync::{SyncAnswer, SyncRequest},
+    },
+    credential::RecognisedKey,
+    edge::{Call, Evidence, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View, present},
+    policy::{Decision, Demand, UnixMillis},
+};
+
+use super::{
+    coverage::Point,
+    knobs::Fault,
+    object::{Question, What},
+    rng::{Clock, MS, Micros, SECOND},
+    world::{Deploy, Event, World},
+};
+
+pub struct Isolate {
+    pub alive: bool,
+    pub location: usize,
+    pub clock: Clock,
+    pub deploy: Deploy,
+    pub lenses: Vec<Lens>,
+    /// Keys that it has refused as revoked.
+    pub refused: BTreeSet<usize>,
+    pub asked_at: Micros,
+}
+
+/// An isolate's view of a shard, with what an onlooker knows of it.
+pub struct Lens {
+    pub view: View,
+    /// The latest time it was told.
+    pub seen: u64,
+    /// Until when, by its own clock, it may hold a lease at the very most; with grace, longer.
+    pub lease_end: u64,
+    pub grace_end: u64,
+    pub known: Option<(String, u64, u64)>,
+    pub low: u64,
+    pub used: bool,
+}
+
+/// A request in the middle of being decided.
+pub struct Request {
+    pub id: u64,
+    pub isolate: usize,
+    pub shard: usize,
+    /// Which key; none of the truth's = a genuine text of which nothing is known.
+    pub subject: usize,
+    pub demand: Demand,
+    pub began: Micros,
+    verification: Verification,
+    waited: bool,
+    syncs: u32,
+    mirror: bool,
+}
+
+pub const UNKNOWN: usize = usize::MAX;
+
+/// A sync under way.
+pub struct Flight {
+    pub isolate: usize,
+    pub shard: usize,
+    call: Call,
+    sent_local: UnixMillis,
+    /// By then its isolate takes it for lost, or a little later.
+    until: Micros,
+    request: Option<Request>,
+    repeated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    Next,
+    Mirror,
+}
+
+impl World {
+    pub fn bear_isolate(&mut self) -> usize {
+        let seeds: Vec<u64> = (0..self.knobs.shards).map(|_| self.rng.next()).collect();
+        let lenses = seeds.iter().zip(&self.shards).map(|(seed, shard)| Lens {
+            view: View::new(shard.slot, self.knobs.shards, *seed),
+            seen: 0,
+            lease_end: 0,
+            grace_end: 0,
+            known: None,
+            low: 0,
+            used: false,
+        });
+        let lenses = lenses.collect();
+        let isolate = Isolate {
+            alive: true,
+            location: self.rng.index(self.knobs.locations),
+            clock: Clock::new(&mut self.rng, 500),
+            deploy: self.deploy.clone(),
+            lenses,
+            refused: BTreeSet::new(),
+            asked_at: self.now,
+        };
+        self.isolates.push(isolate);
+        self.isolates.len() - 1
+    }
+
+    pub fn evict(&mut self, isolate: usize) {
+        self.met(Point::IsolateEvicted);
+        self.tell(|_| format!("isolate {isolate} is evicted"));
+        self.isolates[isolate].alive = false;
+        let before = self.requests.len() + self.flights.len();
+        self.requests.retain(|_, request| request.isolate != isolate);
+        self.flights.retain(|_, flight| flight.isolate != isolate);
+        if self.requests.len() + self.flights.len() < before {
+            self.met(Point::EvictedMidRequest);
+        }
+    }
+
+    /// The clock is set back, far enough that every view that has a lease can see it.
+    pub fn set_clock_back(&mut self, isolate: usize) {
+        let now = self.now;
+        let place = &mut self.isolates[isolate];
+        let shown = place.clock.at(now).as_millis();
+        let earliest = place.lenses.iter().filter(|lens| lens.used).map(|lens| lens.seen).min().unwrap_or(shown);
+        let more = self.rng.range(0, 20_000);
+        let place = &mut self.isolates[isolate];
+        place.clock.set_back(shown.saturating_sub(earliest) + 60 + more);
+        self.met(Point::IsolateClockSetBack);
+        self.tell(|_| format!("isolate {isolate}: its clock is set back"));
+        // It is looked at before as much time has passed as it was set back by: more than that, nobody could see.
+        for shard in 0..self.shards.len() {
+            if self.isolates[isolate].lenses[shard].used {
+                let now = self.isolates[isolate].clock.at(now);
+                self.tick(isolate, shard, now);
+                if let Some(call) = self.isolates[isolate].lenses[shard].view.renewal(now) {
+                    self.send(isolate, shard, call, now, None);
+                }
+            }
+        }
+    }
+
+    /// What the isolate's clock shows in this turn: it stands still from the turn's beginning on.
+    fn clock(&mut self, isolate: usize) -> UnixMillis {
+        let stalls = self.has(Fault::Stall) && self.rng.chance(100);
+        let lag = if stalls { self.rng.range(MS, 40 * MS) } else { 0 };
+        if lag > 20 * MS {
+            self.met(Point::SlowTurn);
+        }
+        self.isolates[isolate].clock.at(self.now.saturating_sub(lag))
+    }
+
+    /// Notes what the view is told of time, as it does itself; gives the time it goes by.
+    fn tick(&mut self, isolate: usize, shard: usize, now: UnixMillis) -> u64 {
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        lens.used = true;
+        if lens.seen.saturating_sub(now.as_millis()) > 50 {
+            (lens.lease_end, lens.grace_end) = (0, 0);
+            lens.seen = now.as_millis();
+        }
+        lens.seen = lens.seen.max(now.as_millis());
+        lens.seen
+    }
+
+    /// A request comes to an isolate, with some key's text.
+    pub fn present(&mut self, isolate: usize, subject: usize, text: &str, demand: Demand) {
+        let header = format!("Bearer {text}");
+        match present(Some(&header), &self.isolates[isolate].deploy.peppers) {
+            Presented::Recognised(key) => {
+                let Some(shard) = self.shards.iter().position(|shard| shard.slot == key.account.slot) else { return };
+                self.isolates[isolate].asked_at = self.now;
+                self.begin(isolate, shard, subject, key, demand);
+            }
+            Presented::Forged => {
+                self.met(Point::Forged);
+                if subject != UNKNOWN {
+                    self.violate("I19", format!("isolate {isolate} does not recognise key {subject}"));
+                }
+            }
+            other => self.violate("I11", format!("a key is {other:?}")),
+        }
+    }
+
+    pub fn begin(&mut self, isolate: usize, shard: usize, subject: usize, key: RecognisedKey, demand: Demand) {
+        let id = self.number();
+        let verification = Verification::new(key, demand.clone());
+        let request = Request {
+            id,
+            isolate,
+            shard,
+            subject,
+            demand,
+            began: self.now,
+            verification,
+            waited: false,
+            syncs: 0,
+            mirror: false,
+        };
+        self.drive(request, Resume::Next);
+    }
+
+    /// One turn of a request.
+    pub fn drive(&mut self, mut request: Request, resume: Resume) {
+        let (isolate, shard) = (request.isolate, request.shard);
+        if !self.isolates[isolate].alive {
+            return;
+        }
+        let now = self.clock(isolate);
+        let shown = self.tick(isolate, shard, now);
+        let read = (resume == Resume::Mirror).then(|| self.read_mirror(&request)).flatten();
+        let place = &mut self.isolates[isolate];
+        let view = &mut place.lenses[shard].view;
+        let step = match resume {
+            Resume::Next => request.verification.next(view, now),
+            Resume::Mirror => {
+                let evidence = read
+                    .as_ref()
+                    .map(|(grant, account)| Evidence { grant: grant.as_deref(), account: account.as_deref() });
+                request.verification.mirror_read(view, &place.deploy.signing, evidence, now)
+            }
+        };
+        match step {
+            Step::Done(verdict) => {
+                if resume == Resume::Mirror && read.is_some() {
+                    self.met(Point::MirrorBelieved);
+                }
+                if request.syncs == 0 && !request.mirror && matches!(verdict, Verdict::Decided(_)) {
+                    self.met(Point::FromCache);
+                }
+                if verdict == Verdict::Unknown && request.syncs == 0 {
+                    self.met(Point::UnknownRemembered);
+                }
+                self.finish(&request, &verdict, now, shown);
+            }
+            Step::ReadMirror => {
+                self.met(Point::ReadMirror);
+                request.mirror = true;
+                let delay = self.rng.latency(10 * MS, 500 * MS);
+                self.park(request, delay, Resume::Mirror);
+            }
+            Step::Sync(call) => {
+                if resume == Resume::Mirror && read.is_some() {
+                    self.met(Point::MirrorNotBelieved);
+                }
+                self.met(if request.waited { Point::WaitedThenAsked } else { Point::AskedAuthority });
+                request.syncs += 1;
+                if request.syncs > 1 {
+                    self.met(Point::SecondSync);
+                }
+                self.send(isolate, shard, *call, now, Some(request));
+            }
+            Step::Wait(millis) => {
+                self.met(Point::Waited);
+                request.waited = true;
+                let delay = self.isolates[isolate].clock.lasts(millis.into());
+                self.park(request, delay, Resume::Next);
+            }
+        }
+    }
+
+    fn park(&mut self, request: Request, delay: Micros, resume: Resume) {
+        let id = request.id;
+        self.requests.insert(id, request);
+        self.after(delay, Event::Step(id, resume));
+    }
+
+    /// None = KV fails.
+    fn read_mirror(&mut self, request: &Request) -> Option<(super::mirror::Text, super::mirror::Text)> {
+        let faults = self.has(Fault::Kv);
+        if self.now < self.kv.outage_until || faults && self.rng.chance(50) {
+            self.met(Point::KvReadFailed);
+            return None;
+        }
+        let key = request.verification.key();
+        let (digest, account) = (key.digest, key.account);
+        let location = self.isolates[request.isolate].location;
+        let [grant, account] = [KvKey::grant(&digest), KvKey::account(account)].map(|name| {
+            let (value, cached) = self.kv.read(&mut self.rng, location, &name.text(), faults, self.now);
+            if cached {
+                self.coverage.met(if value.is_some() { Point::KvStale } else { Point::KvCachedMiss });
+            }
+            value
+        });
+        Some((grant, account))
+    }
+
+    /// What is done with a verdict, and behind it.
+    fn finish(&mut self, request: &Request, verdict: &Verdict, now: UnixMillis, shown: u64) {
+        self.judge(request, verdict, shown);
+        let (isolate, shard) = (request.isolate, request.shard);
+        let digest = request.verification.key().digest;
+        let in_grace = matches!(verdict, Verdict::InGrace(_));
+        let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)) | Verdict::InGrace(Decision::Allow(_)));
+        let view = &mut self.isolates[isolate].lenses[shard].view;
+        let tell = accepted && view.used(&digest, in_grace, now);
+        let renewal = view.renewal(now);
+        if let Some(call) = renewal {
+            self.met(Point::Renewal);
+            self.send(isolate, shard, call, now, None);
+        }
+        if tell {
+            let delay = self.isolates[isolate].clock.lasts(TELL_AFTER_MS);
+            self.after(delay, Event::Tell { isolate, shard });
+        }
+    }
+
+    pub fn tell_uses(&mut self, isolate: usize, shard: usize) {
+        if !self.isolates[isolate].alive {
+            return;
+        }
+        let now = self.clock(isolate);
+        self.tick(isolate, shard, now);
+        if let Some(call) = self.isolates[isolate].lenses[shard].view.tell(now) {
+            self.met(Point::Told);
+            self.send(isolate, shard, call, now, None);
+        }
+    }
+
+    fn send(&mut self, isolate: usize, shard: usize, call: Call, now: UnixMillis, request: Option<Request>) {
+        let flight = self.number();
+        self.check_known(isolate, shard, &call.request);
+        let text: Rc<str> = call.request.text().into();
+        self.tell(|_| {
+            let known = call.request.known.as_ref().map(|known| (known.sequence, known.cursor));
+            format!(
+                "isolate {isolate}: sync {flight} to slot {shard}, knows {known:?}, wants {}",
+                call.request.wants.len()
+            )
+        });
+        let deadline = self.isolates[isolate].clock.lasts(call.deadline_ms);
+        self.after(deadline, Event::Deadline { flight });
+        // The latest time seen counts, as everywhere.
+        let sent_local = UnixMillis::from_millis(self.isolates[isolate].lenses[shard].seen.max(now.as_millis()));
+        let until = (self.now + deadline).saturating_sub(50 * MS);
+        self.flights.insert(flight, Flight { isolate, shard, call, sent_local, until, request, repeated: false });
+        let counts = |other: &&Flight| other.isolate == isolate && other.shard == shard && other.until > self.now;
+        let under_way = self.flights.values().filter(counts).count();
+        if under_way > 4 && !self.has(Fault::Network) && !self.has(Fault::Clock) {
+            self.violate("S6", format!("isolate {isolate} has {under_way} syncs of slot {shard} under way"));
+        }
+        self.ship(shard, flight, text);
+    }
+
+    fn ship(&mut self, shard: usize, flight: u64, text: Rc<str>) {
+        let mut delay = self.rng.latency(20 * MS, 200 * MS);
+        if self.has(Fault::Network) {
+            if self.rng.chance(25) {
+                self.met(Point::MessageLost);
+                return;
+            }
+            if self.rng.chance(60) {
+                self.met(Point::MessageLate);
+                let long = if self.rng.chance(200) { 4 * SECOND } else { SECOND };
+                delay += self.rng.range(SECOND / 10, long);
+            }
+            if self.rng.chance(8) {
+                self.met(Point::FlightDiedUnnoticed);
+                self.flights.remove(&flight);
+            }
+        }
+        self.after(delay, Event::Reach(Question { shard, what: What::Sync { flight, text } }));
+    }
+
+    pub fn deadline(&mut self, flight: u64) {
+        if self.flights.contains_key(&flight) {
+            self.tell(|_| format!("sync {flight}: no answer in time"));
+            self.met(Point::AnswerAfterDeadline);
+            self.end_flight(flight, None);
+        }
+    }
+
+    /// A sync ends for the isolate, or is repeated.
+    pub fn answer(&mut self, id: u64, answer: Result<Rc<str>, bool>) {
+        match answer {
+            Ok(text) => self.end_flight(id, Some(text)),
+            Err(repeat) => {
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                if !repeat || flight.repeated {
+                    return self.end_flight(id, None);
+                }
+                flight.repeated = true;
+                let request = &flight.call.request;
+                let again = SyncRequest { uses: Vec::new(), graced: 0, ..request.clone() };
+                let again = if super::bugs::is("UsesTwice") { request.clone() } else { again };
+                let shard = flight.shard;
+                self.met(Point::SyncRepeated);
+                self.ship(shard, id, again.text().into());
+            }
+        }
+    }
+
+    fn end_flight(&mut self, id: u64, text: Option<Rc<str>>) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        let Flight { isolate, shard, call, sent_local, request, .. } = flight;
+        if !self.isolates[isolate].alive {
+            return;
+        }
+        let now = self.clock(isolate);
+        self.tick(isolate, shard, now);
+        let deploy = self.isolates[isolate].deploy.clone();
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        match &text {
+            Some(text) => {
+                if !lens.view.answered(&call, text, &deploy.signing, now) {
+                    self.violate("I10", format!("isolate {isolate} does not understand {text}"));
+                    return;
+                }
+                if let Some(answer) = SyncAnswer::parse(text) {
+                    self.note_answer(isolate, shard, sent_local, &answer, call.request.known.is_some());
+                }
+            }
+            None => lens.view.failed(&call, now),
+        }
+        if let Some(request) = request {
+            self.drive(request, Resume::Next);
+        }
+    }
+
+    fn note_answer(&mut self, isolate: usize, shard: usize, sent: UnixMillis, answer: &SyncAnswer<'_>, knew: bool) {
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        let end = sent.as_millis() + answer.lease_ms;
+        // What was sent before the clock was set back counts no more.
+        if sent.as_millis() <= lens.seen {
+            lens.lease_end = lens.lease_end.max(end);
+            lens.grace_end = lens.grace_end.max(end + answer.grace_ms);
+        }
+        if answer.low > lens.low && lens.low > 0 {
+            self.coverage.met(Point::LowMoved);
+        }
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        lens.low = answer.low;
+        if answer.reset {
+            self.met(if knew { Point::ResetApplied } else { Point::ResetOfNothing });
+        }
+    }
+
+    /// Within an epoch an isolate never knows less than before.
+    fn check_known(&mut self, isolate: usize, shard: usize, request: &SyncRequest) {
+        let known = request.known.as_ref().map(|known| (known.epoch.clone(), known.sequence, known.cursor));
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        let before = std::mem::replace(&mut lens.known, known.clone());
+        let back = match (&before, &known) {
+            (Some(_), None) => true,
+            (Some((epoch, sequence, cursor)), Some(now)) => *epoch == now.0 && (now.1 < *sequence || now.2 < *cursor),
+            (None, _) => false,
+        };
+        if back {
+            self.violate("I21", format!("isolate {isolate} knew {before:?} of slot {shard}, and now {known:?}"));
+        }
+    }
+}

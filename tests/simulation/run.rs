@@ -1,0 +1,122 @@
+//! Many histories, on as many threads as there are processors.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use super::{
+    bugs,
+    coverage::Coverage,
+    knobs::{FAULTS, Knobs},
+    world::{Violation, World},
+};
+
+/// How one history went.
+pub struct Outcome {
+    pub violation: Option<Violation>,
+    pub coverage: Coverage,
+    pub story: Vec<String>,
+    pub knobs: Knobs,
+}
+
+/// The history of a seed.
+pub fn history(seed: u64, knobs: Option<Knobs>, told: bool) -> Outcome {
+    #[cfg(feature = "planted")]
+    keygate::planted::shorten_feed([Some(1), None, Some(3), None][(seed % 4) as usize]);
+    let mut world = World::new(seed, knobs, told);
+    world.live();
+    let World { violation, coverage, story, knobs, .. } = world;
+    Outcome { violation, coverage, story: story.unwrap_or_default(), knobs }
+}
+
+/// What a run of many seeds came to.
+pub struct Run {
+    pub histories: u64,
+    pub failed: Option<(u64, Violation)>,
+    pub coverage: Coverage,
+}
+
+/// Runs the histories of `seeds`, up to the first that fails. `progress` is told now and then how many are done.
+pub fn run(seeds: std::ops::Range<u64>, bug: Option<&'static str>, progress: impl Fn(u64) + Sync) -> Run {
+    let (next, done, stop) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicBool::new(false));
+    let result = Mutex::new(Run { histories: 0, failed: None, coverage: Coverage::default() });
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                choose(bug);
+                let mut coverage = Coverage::default();
+                let mut histories = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let outcome = history(seed, None, false);
+                    coverage.add(&outcome.coverage);
+                    histories += 1;
+                    if let Some(violation) = outcome.violation {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut result = result.lock().unwrap();
+                        if result.failed.as_ref().is_none_or(|(other, _)| seed < *other) {
+                            result.failed = Some((seed, violation));
+                        }
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(500) {
+                        progress(done);
+                    }
+                }
+                let mut result = result.lock().unwrap();
+                result.coverage.add(&coverage);
+                result.histories += histories;
+            });
+        }
+    });
+    result.into_inner().unwrap()
+}
+
+pub fn choose(bug: Option<&'static str>) {
+    #[cfg(feature = "planted")]
+    bugs::choose(bug);
+    assert!(bug.is_none() || bugs::is(bug.unwrap_or_default()), "this build has no planted bugs");
+}
+
+/// The same violation with as few kinds of fault, and as few stimuli, as it takes.
+pub fn cut(seed: u64) -> Outcome {
+    let mut best = history(seed, None, true);
+    let Some(invariant) = best.violation.as_ref().map(|violation| violation.invariant) else { return best };
+    let still = |knobs: Knobs| {
+        let outcome = history(seed, Some(knobs), true);
+        outcome.violation.as_ref().is_some_and(|other| other.invariant == invariant).then_some(outcome)
+    };
+    for fault in FAULTS {
+        let mut knobs = best.knobs.clone();
+        knobs.faults.retain(|other| *other != fault);
+        if let Some(outcome) = still(knobs) {
+            best = outcome;
+        }
+    }
+    while best.knobs.stimuli > 8 {
+        let mut knobs = best.knobs.clone();
+        knobs.stimuli = knobs.stimuli * 3 / 4;
+        let Some(outcome) = still(knobs) else { break };
+        best = outcome;
+    }
+    best
+}
+
+/// Prints a history, its end if it is long.
+pub fn print(outcome: &Outcome) {
+    let skipped = outcome.story.len().saturating_sub(400);
+    if outcome.violation.is_some() && skipped > 0 {
+        println!("… {skipped} lines before");
+        outcome.story[skipped..].iter().for_each(|line| println!("{line}"));
+    } else {
+        outcome.story.iter().for_each(|line| println!("{line}"));
+    }
+    if let Some(Violation { invariant, detail }) = &outcome.violation {
+        println!("\n{invariant} does not hold: {detail}");
+    }
+}

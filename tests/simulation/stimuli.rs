@@ -1,0 +1,368 @@
+//! What comes from outside: requests, administrators, and trouble.
+
+use std::borrow::Cow;
+
+use keygate::{
+    authority::{
+        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey},
+        query::Query,
+    },
+    credential::{AccountRef, Brand, Digest, Environment, RecognisedKey},
+    policy::{Access, AccountStatus, ApiAccess, Demand, Scope, ScopeSet, UnixMillis},
+};
+
+use super::{
+    admin::{Subject, Wish},
+    coverage::Point,
+    edge::UNKNOWN,
+    knobs::{FAULTS, Fault},
+    rng::{BASE_MS, MS, Micros, SECOND},
+    world::{Deploy, Event, STAGES, World},
+};
+
+const KEYS_MAX: usize = 8;
+const TENANTS_MAX: usize = 3;
+
+impl World {
+    pub fn stimulus(&mut self) {
+        if self.stimuli_left == 0 {
+            return;
+        }
+        self.stimuli_left -= 1;
+        let pace = self.knobs.pace;
+        let pause = match self.rng.below(30) {
+            0 => pace * self.rng.range(5, 60),
+            1..5 => 0,
+            _ => self.rng.range(0, 2 * pace),
+        };
+        self.after(pause, Event::Stimulus);
+        match self.rng.below(100) {
+            0..15 => self.administer(),
+            15..30 => self.trouble(),
+            30..34 => (0..8).for_each(|_| self.request()),
+            _ => self.request(),
+        }
+    }
+
+    pub fn living(&self) -> Vec<usize> {
+        (0..self.isolates.len()).filter(|at| self.isolates[*at].alive).collect()
+    }
+
+    /// Keys that somebody holds.
+    pub fn held(&self) -> Vec<usize> {
+        (0..self.truth.keys.len()).filter(|at| self.truth.keys[*at].handed_out_at.is_some()).collect()
+    }
+
+    fn request(&mut self) {
+        let living = self.living();
+        let isolate = *self.rng.pick(&living);
+        let held = self.held();
+        let demand = self.demand();
+        let kind = self.rng.below(100);
+        if held.is_empty() || kind < 5 {
+            return self.request_unknown(isolate, demand);
+        }
+        // The first keys are used most.
+        let subject = held[self.rng.index(held.len()).min(self.rng.index(held.len()))];
+        let text = self.truth.keys[subject].text.clone();
+        if kind < 8 {
+            let mut forged = text.to_string();
+            let last = forged.pop();
+            forged.push(if last == Some('a') { 'b' } else { 'a' });
+            return self.present(isolate, UNKNOWN, &forged, demand);
+        }
+        if self.isolates[isolate].asked_at + 3 * self.knobs.lease_ms * MS < self.now {
+            self.met(Point::LongIdle);
+        }
+        self.present(isolate, subject, &text, demand);
+    }
+
+    fn demand(&mut self) -> Demand {
+        let scopes = match self.rng.below(10) {
+            0 => vec!["contacts:write"],
+            1..4 => vec!["contacts:read", "jobs:read"],
+            4..8 => vec!["contacts:read"],
+            _ => vec![],
+        };
+        let environment = match self.rng.below(12) {
+            0 => Some(Environment::Test),
+            1 => Some(Environment::Live),
+            _ => None,
+        };
+        let scopes = Cow::Owned(scopes.into_iter().map(|scope| Scope::parse(scope).unwrap()).collect());
+        Demand { scopes, environment, strict: self.rng.chance(70) }
+    }
+
+    /// A genuine text, as far as anybody can tell, of a key that was never issued.
+    fn request_unknown(&mut self, isolate: usize, demand: Demand) {
+        let shard = self.rng.index(self.shards.len());
+        let mut digest = [0xee; 24];
+        digest[0] = self.rng.below(3) as u8;
+        let number =
+            self.truth.tenants.iter().find(|tenant| tenant.shard == shard).map_or(7, |tenant| tenant.id.number);
+        let key = RecognisedKey {
+            digest: Digest::from_bytes(digest),
+            account: AccountRef { slot: self.shards[shard].slot, number },
+            brand: Brand::default(),
+            environment: Environment::Live,
+            pepper_id: 1,
+        };
+        self.begin(isolate, shard, UNKNOWN, key, demand);
+    }
+
+    fn administer(&mut self) {
+        let shard = self.rng.index(self.shards.len());
+        let tenants: Vec<usize> = (0..self.truth.tenants.len())
+            .filter(|at| self.truth.tenants[*at].shard == shard && self.truth.tenants[*at].history.last().is_some())
+            .collect();
+        let held: Vec<usize> = self.held().into_iter().filter(|key| self.truth.keys[*key].shard == shard).collect();
+        if tenants.is_empty() {
+            self.create_account(shard);
+            return;
+        }
+        let tenant = *self.rng.pick(&tenants);
+        if held.is_empty() {
+            self.issue(shard, tenant);
+            return;
+        }
+        let key = *self.rng.pick(&held);
+        match self.rng.below(100) {
+            0..4 if self.truth.tenants.len() < TENANTS_MAX => {
+                self.create_account(shard);
+            }
+            0..22 if self.truth.keys.len() < KEYS_MAX => {
+                self.issue(shard, tenant);
+            }
+            0..42 => {
+                let disabled = self.rng.chance(500);
+                self.change_key(shard, key, KeyChange { disabled: Edit::Set(disabled), ..KeyChange::default() });
+            }
+            42..46 => {
+                let name = format!("name {}", self.number());
+                self.change_key(shard, key, KeyChange { name: Edit::Set(Some(name)), ..KeyChange::default() });
+            }
+            46..58 => {
+                let (account, id) = (self.truth.keys[key].recognised.account, self.truth.keys[key].id);
+                let wait = self.rng.chance(400);
+                self.want(shard, Wish::Command(Command::RevokeKey { account, key: id }), None, wait);
+            }
+            58..70 => {
+                let suspended = self.rng.chance(500);
+                let status = if suspended { AccountStatus::Suspended } else { AccountStatus::Active };
+                self.change_account(shard, tenant, AccountChange { status: Edit::Set(status), ..Default::default() });
+            }
+            70..76 => {
+                let live = if self.rng.chance(600) { Access::Active } else { Access::Off };
+                let access = ApiAccess { live, test: Access::Active };
+                let change = AccountChange { api_access: Edit::Set(access), ..Default::default() };
+                self.change_account(shard, tenant, change);
+            }
+            76..80 => {
+                let features = if self.rng.chance(500) { vec!["beta".into()] } else { Vec::new() };
+                self.change_account(
+                    shard,
+                    tenant,
+                    AccountChange { features: Edit::Set(features), ..Default::default() },
+                );
+            }
+            80..92 => self.read_something(shard, tenant, key),
+            _ => self.replay(),
+        }
+    }
+
+    pub fn create_account(&mut self, shard: usize) -> usize {
+        let command = Command::CreateAccount(NewAccount {
+            name: format!("account {}", self.number()),
+            external_id: None,
+            brand: Brand::default(),
+            max_active_keys: None,
+            api_access: ApiAccess { live: Access::Active, test: Access::Active },
+            features: Vec::new(),
+            default_scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+        });
+        self.want(shard, Wish::Command(command), None, false)
+    }
+
+    pub fn issue(&mut self, shard: usize, tenant: usize) -> usize {
+        let now = BASE_MS + self.now / MS;
+        let lease = self.knobs.lease_ms;
+        let limit = |chance: bool, after: u64| chance.then(|| UnixMillis::from_millis(now + after));
+        let (ends, begins) = (self.rng.chance(200), self.rng.chance(100));
+        let (end, begin) = (self.rng.range(lease, 8 * lease), self.rng.range(0, 2 * lease));
+        let key = NewKey {
+            name: None,
+            environment: if self.rng.chance(200) { Environment::Test } else { Environment::Live },
+            scopes: None,
+            not_before: limit(begins && !self.healed, begin),
+            expires_at: limit(ends && !self.healed, end),
+        };
+        let account = self.truth.tenants[tenant].id;
+        self.want(shard, Wish::Command(Command::IssueKey { account, key }), None, false)
+    }
+
+    /// Sometimes only on the condition that it is what the administrator takes it for, and sometimes it is not.
+    fn condition(&mut self, version: u64) -> Option<Vec<u64>> {
+        let stale = self.rng.chance(200);
+        self.rng.chance(400).then(|| vec![if stale { version.saturating_sub(1) } else { version }])
+    }
+
+    fn change_key(&mut self, shard: usize, key: usize, change: KeyChange) {
+        let place = &self.truth.keys[key];
+        let (account, id) = (place.recognised.account, place.id);
+        let version = place.history.last().map_or(1, |state| state.version);
+        let condition = self.condition(version);
+        let wait = self.rng.chance(300);
+        self.want(shard, Wish::Command(Command::ChangeKey { account, key: id, change }), condition, wait);
+    }
+
+    fn change_account(&mut self, shard: usize, tenant: usize, change: AccountChange) {
+        let place = &self.truth.tenants[tenant];
+        let account = place.id;
+        let version = place.history.last().map_or(1, |state| state.version);
+        let condition = self.condition(version);
+        let wait = self.rng.chance(300);
+        self.want(shard, Wish::Command(Command::ChangeAccount { account, change }), condition, wait);
+    }
+
+    fn read_something(&mut self, shard: usize, tenant: usize, key: usize) {
+        let account = self.truth.keys[key].recognised.account;
+        let (query, subject) = if self.rng.chance(600) {
+            (Query::Key(account, self.truth.keys[key].id), Subject::Key(key))
+        } else {
+            (Query::Account(self.truth.tenants[tenant].id), Subject::Tenant(tenant))
+        };
+        self.want(shard, Wish::Read(query, Some(subject)), None, false);
+    }
+
+    /// A command is ordered again, though it was answered.
+    fn replay(&mut self) {
+        let number = self.rng.index(self.admin.ops.len());
+        let op = &mut self.admin.ops[number];
+        // After a day it would be a new command.
+        let recent = op.first_sent.is_some_and(|sent| sent + 20 * 60 * 60 * SECOND > self.now);
+        if recent && op.over && matches!(op.wish, Wish::Command(_)) && op.repeat() {
+            self.met(Point::ReplayAfterRestart);
+            self.attempt(number);
+        }
+    }
+
+    fn trouble(&mut self) {
+        let fault = *self.rng.pick(&FAULTS);
+        if !self.has(fault) {
+            return;
+        }
+        let shard = self.rng.index(self.shards.len());
+        let lease = self.knobs.lease_ms * MS;
+        match fault {
+            Fault::Crash => {
+                if let Some(current) = self.shards[shard].current {
+                    self.met(Point::CrashIdle);
+                    self.kill(shard, current, "its machine ends");
+                }
+            }
+            Fault::Supersede => self.supersede(shard),
+            Fault::Rewind => self.rewind(shard),
+            Fault::Kv => {
+                let lasts = self.rng.range(lease / 10, 3 * lease);
+                self.tell(|_| "KV is down".into());
+                self.kv.outage_until = self.now + lasts;
+            }
+            Fault::Adversary => {
+                for _ in 0..self.rng.range(1, 6) {
+                    if let Some(name) = self.kv.tamper(&mut self.rng) {
+                        self.met(Point::KvTampered);
+                        self.tell(|_| format!("KV: somebody writes to {}", super::world::short(&name)));
+                    }
+                }
+            }
+            Fault::Outage => {
+                let lasts = self.rng.range(lease / 10, 3 * lease);
+                self.tell(|_| format!("slot {shard} cannot be reached"));
+                self.shards[shard].unreachable_until = self.now + lasts;
+            }
+            Fault::Clock => self.clock_trouble(),
+            Fault::Evict => {
+                let living = self.living();
+                let isolate = *self.rng.pick(&living);
+                self.evict(isolate);
+                self.bear_isolate();
+            }
+            Fault::Rotate => self.deploy_next(),
+            Fault::Terms => self.change_terms(shard),
+            Fault::Sleep => self.sleep(),
+            Fault::Network | Fault::Stall | Fault::Alarm => {}
+        }
+    }
+
+    fn clock_trouble(&mut self) {
+        let living = self.living();
+        let isolate = *self.rng.pick(&living);
+        self.set_clock_back(isolate);
+    }
+
+    fn rewind(&mut self, shard: usize) {
+        let durable = self.shards[shard].disk.durable;
+        if self.shards[shard].ever_rewound || durable < 4 {
+            return;
+        }
+        self.met(Point::Rewound);
+        if let Some(current) = self.shards[shard].current {
+            self.kill(shard, current, "its storage is set back");
+        }
+        let keep = self.rng.range(2, durable as u64) as usize;
+        self.shards[shard].ever_rewound = true;
+        self.shards[shard].rewound = Some(None);
+        let old: Vec<usize> = (0..self.shards[shard].instances.len()).filter(|at| self.is_alive(shard, *at)).collect();
+        for instance in old {
+            self.kill(shard, instance, "its storage is set back");
+        }
+        self.set_back(shard, keep);
+        self.tell(|_| format!("slot {shard}: its storage is as of flush {keep} again"));
+    }
+
+    /// Isolates and objects are replaced by those of the next deploy; not before all are of the last one.
+    fn deploy_next(&mut self) {
+        let stage = self.deploy.stage;
+        let old: Vec<usize> =
+            self.living().into_iter().filter(|isolate| self.isolates[*isolate].deploy.stage < stage).collect();
+        if let Some(isolate) = old.first() {
+            self.evict(*isolate);
+            self.bear_isolate();
+            return;
+        }
+        for shard in 0..self.shards.len() {
+            let mut alive = 0..self.shards[shard].instances.len();
+            let behind =
+                alive.rfind(|at| self.shards[shard].instances[*at].deploy.stage < stage && self.is_alive(shard, *at));
+            if let Some(instance) = behind {
+                return self.kill(shard, instance, "its code is updated");
+            }
+        }
+        if stage + 1 < STAGES {
+            self.deploy = Deploy::at(stage + 1);
+            self.met(if stage == 0 { Point::DeployedPepper } else { Point::DeployedSigning });
+            self.tell(|_| format!("deploy {} begins", stage + 1));
+        }
+    }
+
+    fn change_terms(&mut self, shard: usize) {
+        let lease_ms = *self.rng.pick(&[1_000, 2_000, 5_000, 20_000]);
+        let grace_ms = if self.rng.chance(300) { 5_000 } else { self.knobs.grace_ms };
+        self.terms = keygate::authority::lease::Terms { lease_ms, grace_ms };
+        self.met(Point::TermsChanged);
+        if let Some(current) = self.shards[shard].current {
+            self.kill(shard, current, "its configuration changes");
+        }
+    }
+
+    fn sleep(&mut self) {
+        self.knobs.faults.retain(|fault| *fault != Fault::Sleep);
+        self.met(Point::LongSleep);
+        self.tell(|_| "nothing happens for more than a day".into());
+        let day: Micros = 25 * 60 * 60 * SECOND;
+        let left = std::mem::replace(&mut self.stimuli_left, 0);
+        self.run(Some(self.now + day));
+        self.stimuli_left = left;
+        self.after(0, Event::Stimulus);
+    }
+}
