@@ -97,7 +97,11 @@ pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, ver
                     Err(_) => None,
                 };
                 let Some(call) = call else { break };
+                let tells = call.tells();
                 sync(env.clone(), slot, call).await;
+                if tells {
+                    break;
+                }
             }
         });
     }

@@ -35,6 +35,14 @@ pub struct Call {
     pub(super) drops: u64,
 }
 
+impl Call {
+    /// True if it tells which keys were used.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        !self.request.uses.is_empty() || self.request.graced > 0
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Flights {
     under_way: Vec<Flight>,
