@@ -106,11 +106,8 @@ impl World {
                     let what = What::Sync { flight, text: text.into() };
                     return self.fail_question(&Question { shard, what }, true);
                 }
-                self.emit(
-                    shard,
-                    number,
-                    Out::Answer { flight, text: answered.text.into(), lease_ms: granted.lease_ms },
-                );
+                let (text, granted_at) = (answered.text.into(), self.now);
+                self.emit(shard, number, Out::Answer { flight, text, lease_ms: granted.lease_ms, granted_at });
             }
         }
     }

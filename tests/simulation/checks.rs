@@ -16,7 +16,7 @@ use super::{
     coverage::Point,
     disk::Write,
     edge::{Request, UNKNOWN},
-    rng::{BASE_MS, MS},
+    rng::{BASE_MS, MS, Micros},
     world::{World, short},
 };
 
@@ -192,8 +192,9 @@ impl World {
         }
     }
 
-    /// A lease that is given away now. That of a superseded instance ends when its last durable write is a lease old.
-    pub fn check_grant(&mut self, shard: usize, number: usize, lease_ms: u64) {
+    /// A lease until `end` that is given away now. That of a superseded instance ends when its last durable write is a lease
+    /// old.
+    pub fn check_grant(&mut self, shard: usize, number: usize, end: Micros) {
         let instance = &self.shards[shard].instances[number];
         if !instance.superseded {
             return;
@@ -201,7 +202,6 @@ impl World {
         let durable = instance.durable_issued.iter().rev().find(|(upto, _)| *upto <= instance.released);
         let written_at = durable.map_or(0, |(_, at)| *at);
         let longest = instance.leases.as_ref().map(Leases::terms).map_or(0, |terms| terms.lease_ms);
-        let end = self.now + lease_ms * MS;
         let limit = written_at + longest * MS + longest + 50 * MS;
         if end > limit {
             let detail = format!("the superseded instance {number} of slot {shard} grants {} µs too much", end - limit);

@@ -100,9 +100,18 @@ pub enum What {
 
 /// What leaves an object.
 pub enum Out {
-    Answer { flight: u64, text: Rc<str>, lease_ms: u64 },
+    /// The lease counts from before `granted_at`, however long the answer then waits for the gate.
+    Answer {
+        flight: u64,
+        text: Rc<str>,
+        lease_ms: u64,
+        granted_at: Micros,
+    },
     Put(u64),
-    Reply { attempt: u64, reply: Reply },
+    Reply {
+        attempt: u64,
+        reply: Reply,
+    },
 }
 
 impl Shard {
@@ -395,8 +404,8 @@ impl World {
         let faults = self.has(Fault::Network);
         let mut delay = self.rng.latency(20 * MS, 200 * MS);
         match out {
-            Out::Answer { flight, text, lease_ms } => {
-                self.check_grant(shard, number, lease_ms);
+            Out::Answer { flight, text, lease_ms, granted_at } => {
+                self.check_grant(shard, number, granted_at + lease_ms * MS);
                 if faults && self.rng.chance(30) {
                     self.met(Point::AnswerLost);
                     return;
