@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    credential::{AccountRef, Digest, NumberedSecret, SecretError},
+    credential::{AccountRef, Digest, NumberedSecret, SecretError, decode_lower_hex},
     planted::planted,
     policy::{Account, Grant},
 };
@@ -140,11 +140,7 @@ impl SigningKeys {
             return Err(CopyFault::Form);
         };
         // One copy, one text: the same MAC in capitals is another text.
-        if stated.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(CopyFault::Form);
-        }
-        let mut mac = [0; 32];
-        hex::decode_to_slice(stated, &mut mac).map_err(|_| CopyFault::Form)?;
+        let mac = decode_lower_hex::<32>(stated).ok_or(CopyFault::Form)?;
         let secret = [Some(&self.first), self.second.as_ref()]
             .into_iter()
             .flatten()

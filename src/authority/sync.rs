@@ -9,7 +9,7 @@
 use std::fmt::Write;
 
 use crate::{
-    credential::{AccountRef, Digest},
+    credential::{AccountRef, Digest, decode_lower_hex},
     planted::planted,
 };
 
@@ -110,12 +110,7 @@ impl Subject {
     /// Reads a subject as the feed stores it.
     fn parse(text: &str) -> Option<Self> {
         match text.split_once(':')? {
-            ("key", prefix) => {
-                let lower = !prefix.bytes().any(|byte| byte.is_ascii_uppercase());
-                let mut bytes = [0; 8];
-                hex::decode_to_slice(prefix, &mut bytes).ok().filter(|()| lower)?;
-                Some(Subject(u64::from_be_bytes(bytes) | IS_KEY))
-            }
+            ("key", prefix) => Some(Subject(u64::from_be_bytes(decode_lower_hex(prefix)?) | IS_KEY)),
             ("account", text) => Some(Subject(u32::try_from(number(text)?).ok()?.into())),
             _ => None,
         }
@@ -245,8 +240,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 
 fn known<'t>(words: &mut impl Iterator<Item = &'t str>) -> Option<Known> {
     let epoch = words.next()?;
-    let fits = epoch.len() == 32 && epoch.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    fits.then_some(())?;
+    decode_lower_hex::<16>(epoch)?;
     Some(Known { epoch: epoch.to_owned(), sequence: number(words.next()?)?, cursor: number(words.next()?)? })
 }
 

@@ -238,8 +238,9 @@ impl Object {
     async fn carry_out(&self, shard: &Rc<Shard>, order: &Order) -> Result<Reply, SqlError> {
         #[cfg(feature = "trap")]
         super::trap::in_authority(order);
+        let begun = now();
         let executed = shard.with_peppers(&self.env, |peppers| {
-            let circumstances = Circumstances { slot: shard.slot, peppers, now: now(), nonce: random()? };
+            let circumstances = Circumstances { slot: shard.slot, peppers, now: begun, nonce: random()? };
             let effective_by = shard.leases.borrow().effective_at(circumstances.now);
             let render = |answer: &_| admin::stored(&order.command, answer, circumstances.now, effective_by);
             Ok(command::execute(&shard.storage, order, &circumstances, render))
@@ -253,7 +254,8 @@ impl Object {
             Err(Failure::Trouble(error)) => return Err(error),
         };
         if committed.wrote {
-            shard.leases.borrow_mut().wrote(now());
+            // When it was issued, not when it was done: a lease counts from there.
+            shard.leases.borrow_mut().wrote(begun);
         }
         shard.ensure_alarm()?;
         let mirrored = match committed.mirrored_before {

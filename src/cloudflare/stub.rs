@@ -82,7 +82,7 @@ impl Answer {
     }
 }
 
-/// Makes a sync and gives the text of its answer. Counts of uses are sent once: a second try goes without them.
+/// Makes a sync and gives the text of its answer. Counts of uses are sent once: a second try tells when, and no count.
 pub(super) async fn sync(env: &Env, slot: &Slot, call: &Call) -> Result<String, Unreachable> {
     let limit = Duration::from_millis(call.deadline_ms);
     // One limit for all of it, also for an answer that stops in the middle.

@@ -79,8 +79,9 @@ pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, ver
     let in_grace = matches!(verdict, Verdict::InGrace(_));
     let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)) | Verdict::InGrace(Decision::Allow(_)));
     let due = with_view(around.settings, slot, |view| {
-        let tell = accepted && view.used(&digest, in_grace, now());
-        (view.renewal(now()), tell)
+        let now = now();
+        let tell = accepted && view.used(&digest, in_grace, now);
+        (view.renewal(now), tell)
     });
     let Some((renewal, tell)) = due else { return };
     if let Some(call) = renewal {

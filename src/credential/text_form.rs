@@ -4,7 +4,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 /// Decodes exactly `2 × N` lower-case hexadecimal digits. Upper case is refused: one value, one text.
-pub(super) fn decode_lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn decode_lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if !text.bytes().all(lower) {
         return None;

@@ -13,13 +13,16 @@ use keygate::{
         query::{self, Condition, Found, Query},
         record::{AccountRecord, KeyRecord},
         schema,
-        sql::{INTEGER_MAX, PARAMETERS_MAX, Row, Sql, SqlError, Value},
+        sql::{PARAMETERS_MAX, Row, Sql, SqlError, Value},
         sync::{self, Answered, SyncAnswer, SyncRequest, Want},
     },
     credential::{AccountRef, Brand, Digest, Environment, KeyText, NumberedSecret, Pepper, Peppers},
     policy::{Access, ApiAccess, ScopeSet, UnixMillis},
 };
-use rusqlite::{Connection, limits::Limit, types::ValueRef};
+use rusqlite::{Connection, limits::Limit};
+
+#[path = "rows.rs"]
+mod rows;
 
 pub const EPOCH: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -77,28 +80,7 @@ impl Sqlite {
         let failed = |error: rusqlite::Error| SqlError(error.to_string());
         let mut prepared = self.connection.prepare_cached(statement).map_err(failed)?;
         assert!(!statement.contains("PRAGMA"), "a Durable Object refuses PRAGMA");
-        let bound = parameters.iter().map(|parameter| match parameter {
-            Value::Null => Ok(rusqlite::types::Value::Null),
-            Value::Text(text) => Ok(rusqlite::types::Value::Text(text.clone())),
-            Value::Integer(number) if number.unsigned_abs() <= INTEGER_MAX.unsigned_abs() => {
-                Ok(rusqlite::types::Value::Integer(*number))
-            }
-            Value::Integer(number) => Err(SqlError(format!("an integer is too large to be stored: {number}"))),
-        });
-        let bound = bound.collect::<Result<Vec<_>, _>>()?;
-        let columns = prepared.column_count();
-        let mut rows = prepared.query(rusqlite::params_from_iter(bound)).map_err(failed)?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().map_err(failed)? {
-            let value = |column| match row.get_ref(column).map_err(failed)? {
-                ValueRef::Null => Ok(Value::Null),
-                ValueRef::Integer(number) => Ok(Value::Integer(number)),
-                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8(text.to_vec()).unwrap())),
-                other => Err(SqlError(format!("neither text nor an integer: {other:?}"))),
-            };
-            all.push((0..columns).map(value).collect::<Result<Row, SqlError>>()?);
-        }
-        Ok(all)
+        rows::rows(&mut prepared, parameters)
     }
 }
 

@@ -9,7 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use keygate::authority::sql::{Row, Sql, SqlError, Value};
-use rusqlite::{Connection, StatementStatus, types::ValueRef};
+use rusqlite::{Connection, StatementStatus};
+
+use super::rows;
 
 /// What was done so far.
 #[derive(Clone, Debug, Default)]
@@ -97,24 +99,7 @@ impl Sql for Counted {
             let cost = writes.then(|| self.cost(statement));
             self.costs.borrow_mut().insert(statement.to_owned(), cost);
         }
-        let bound = parameters.iter().map(|parameter| match parameter {
-            Value::Null => rusqlite::types::Value::Null,
-            Value::Text(text) => rusqlite::types::Value::Text(text.clone()),
-            Value::Integer(number) => rusqlite::types::Value::Integer(*number),
-        });
-        let columns = prepared.column_count();
-        let mut all = Vec::new();
-        let mut rows = prepared.query(rusqlite::params_from_iter(bound)).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let value = |column| match row.get_ref(column).map_err(failed)? {
-                ValueRef::Null => Ok(Value::Null),
-                ValueRef::Integer(number) => Ok(Value::Integer(number)),
-                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8(text.to_vec()).unwrap())),
-                other => Err(SqlError(format!("neither text nor an integer: {other:?}"))),
-            };
-            all.push((0..columns).map(value).collect::<Result<Row, SqlError>>()?);
-        }
-        drop(rows);
+        let all = rows::rows(&mut prepared, parameters)?;
         let mut bill = self.bill.borrow_mut();
         bill.statements += 1;
         bill.steps += u64::from(prepared.reset_status(StatementStatus::VmStep).unsigned_abs());

@@ -12,6 +12,8 @@ mod model;
 mod queue;
 mod random;
 mod relay;
+#[path = "../authority/rows.rs"]
+mod rows;
 mod tables;
 mod traffic;
 mod trips;

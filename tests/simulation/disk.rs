@@ -3,8 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 
-use keygate::authority::sql::{INTEGER_MAX, Row, Sql, SqlError, Value};
-use rusqlite::{Connection, types::ValueRef};
+use keygate::authority::sql::{Row, Sql, SqlError, Value};
+use rusqlite::Connection;
+
+use super::rows;
 
 /// Something that becomes durable together with the rest of its turn, or is lost with it.
 #[derive(Clone, Debug)]
@@ -130,28 +132,7 @@ impl Sqlite {
     fn rows(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
         let failed = |error: rusqlite::Error| SqlError(error.to_string());
         let mut prepared = self.connection.prepare_cached(statement).map_err(failed)?;
-        let bound = parameters.iter().map(|parameter| match parameter {
-            Value::Null => Ok(rusqlite::types::Value::Null),
-            Value::Text(text) => Ok(rusqlite::types::Value::Text(text.clone())),
-            Value::Integer(number) if number.unsigned_abs() <= INTEGER_MAX.unsigned_abs() => {
-                Ok(rusqlite::types::Value::Integer(*number))
-            }
-            Value::Integer(number) => Err(SqlError(format!("an integer is too large to be stored: {number}"))),
-        });
-        let bound = bound.collect::<Result<Vec<_>, _>>()?;
-        let columns = prepared.column_count();
-        let mut rows = prepared.query(rusqlite::params_from_iter(bound)).map_err(failed)?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().map_err(failed)? {
-            let value = |column| match row.get_ref(column).map_err(failed)? {
-                ValueRef::Null => Ok(Value::Null),
-                ValueRef::Integer(number) => Ok(Value::Integer(number)),
-                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8(text.to_vec()).unwrap())),
-                other => Err(SqlError(format!("neither text nor an integer: {other:?}"))),
-            };
-            all.push((0..columns).map(value).collect::<Result<Row, SqlError>>()?);
-        }
-        Ok(all)
+        rows::rows(&mut prepared, parameters)
     }
 }
 

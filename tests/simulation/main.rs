@@ -66,6 +66,8 @@ mod object;
 #[cfg(feature = "planted")]
 mod planted;
 mod rng;
+#[path = "../authority/rows.rs"]
+mod rows;
 mod run;
 mod stimuli;
 mod truth;
