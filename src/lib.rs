@@ -4,6 +4,7 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | [`json`] | JSON, read strictly and written plainly |
 //! | [`credential`] | what is presented: keys, digests, secrets |
 //! | [`policy`] | what it may do: scopes, grants, routes, the decision |
 //! | [`authority`] | the truth: commands over SQLite, the feed, the outbox, signed copies |
@@ -15,6 +16,7 @@ pub mod authority;
 pub mod credential;
 pub mod edge;
 pub mod http;
+pub mod json;
 #[cfg(feature = "planted")]
 pub mod planted;
 #[cfg(not(feature = "planted"))]

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Each folder may import from those before it.
-const ORDER: [&str; 6] = ["credential", "policy", "authority", "edge", "http", "cloudflare"];
+const ORDER: [&str; 7] = ["json", "credential", "policy", "authority", "edge", "http", "cloudflare"];
 
 /// What only `cloudflare` may name.
 const RUNTIME: [&str; 6] = ["worker", "wasm_bindgen", "wasm_bindgen_futures", "js_sys", "web_sys", "getrandom"];

@@ -6,7 +6,7 @@
 use keygate::credential::{
     AccountRef, Brand, Digest, Environment, KeyTextError, Pepper, Peppers, PresentedKey, RecognisedKey, base62, crc32,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,16 +15,40 @@ struct Vector {
     /// `id:hex`, as configured.
     pepper: String,
     pepper_id: u8,
+    #[serde(deserialize_with = "brand")]
     brand: Brand,
+    #[serde(deserialize_with = "environment")]
     environment: Environment,
     slot: u8,
     number: u32,
+    #[serde(deserialize_with = "account")]
     account: AccountRef,
     secret: String,
     mac: String,
+    #[serde(deserialize_with = "digest")]
     digest: Digest,
     crc: String,
     text: String,
+}
+
+fn brand<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Brand, D::Error> {
+    parsed(deserializer, Brand::from_key_text)
+}
+
+fn environment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Environment, D::Error> {
+    parsed(deserializer, |word| word.parse().ok())
+}
+
+fn account<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccountRef, D::Error> {
+    parsed(deserializer, AccountRef::parse)
+}
+
+fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    parsed(deserializer, Digest::parse_hex)
+}
+
+fn parsed<'de, D: Deserializer<'de>, T>(deserializer: D, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, D::Error> {
+    parse(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not of its form"))
 }
 
 fn vectors() -> serde_json::Result<Vec<Vector>> {

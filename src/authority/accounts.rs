@@ -2,6 +2,7 @@
 
 use crate::{
     credential::{AccountRef, Brand},
+    json::ToJson,
     planted::planted,
     policy::{AccountStatus, UnixMillis},
 };
@@ -13,7 +14,7 @@ use super::{
     meta,
     outbox::KvKey,
     record::AccountRecord,
-    sql::{Columns, Sql, SqlError, at_most_one, to_json},
+    sql::{Columns, Sql, SqlError, at_most_one},
 };
 
 /// How many account numbers are tried. With 10⁶ accounts in a slot one is taken once in 4,300; eight in a row, never.
@@ -53,9 +54,9 @@ pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(An
             record.brand.as_str().into(),
             record.status.as_str().into(),
             record.max_active_keys.into(),
-            to_json(&record.api_access)?.into(),
-            to_json(&record.features)?.into(),
-            to_json(&record.default_scopes)?.into(),
+            record.api_access.to_json().into(),
+            record.features.to_json().into(),
+            record.default_scopes.to_json().into(),
             record.created_at.as_millis().into(),
             record.created_by.clone().into(),
         ],
@@ -113,9 +114,9 @@ pub(super) fn change<S: Sql>(
             record.brand.as_str().into(),
             record.status.as_str().into(),
             record.max_active_keys.into(),
-            to_json(&record.api_access)?.into(),
-            to_json(&record.features)?.into(),
-            to_json(&record.default_scopes)?.into(),
+            record.api_access.to_json().into(),
+            record.features.to_json().into(),
+            record.default_scopes.to_json().into(),
         ],
     )?;
     let decides_otherwise = record.account() != before;

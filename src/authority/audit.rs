@@ -4,15 +4,13 @@
 //! text and the hash before it, and the account's own row holds the newest, the head. Who has written down a head can
 //! later show that nothing up to it was edited, dropped or put in another order, whoever holds the database.
 
-use serde::Serialize;
-use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{credential::AccountRef, planted::planted, policy::UnixMillis};
+use crate::{credential::AccountRef, json::ObjectWriter, planted::planted, policy::UnixMillis};
 
 use super::{
     query::Page,
-    sql::{Columns, Sql, SqlError, only, to_json},
+    sql::{Columns, Sql, SqlError, only},
 };
 
 /// The hash before the first entry.
@@ -20,6 +18,9 @@ pub const NO_HASH: &str = "00000000000000000000000000000000000000000000000000000
 
 /// Everything that is done to accounts and keys, as the audit names it.
 pub const ACTIONS: [&str; 5] = ["account.create", "account.change", "key.issue", "key.change", "key.revoke"];
+
+/// Members of a description, in alphabetical order, each as JSON text.
+pub(super) type Members = Vec<(&'static str, String)>;
 
 /// Who ordered a change.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +40,14 @@ pub(super) struct Change {
     pub(super) action: &'static str,
     /// The id of the account or key.
     pub(super) subject: String,
-    /// The members that changed, as they were; none for something new.
-    pub(super) before: Option<Map<String, Json>>,
-    /// The members that changed, as they are.
-    pub(super) after: Map<String, Json>,
+    /// The members that changed, as they were, each as JSON text; none for something new.
+    pub(super) before: Option<Members>,
+    /// The members that changed, as they are, each as JSON text.
+    pub(super) after: Members,
 }
 
 /// The newest entry of an account's chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditHead {
     /// How many entries there are.
     pub number: u64,
@@ -86,19 +87,20 @@ pub(super) fn append(sql: &impl Sql, by: By<'_>, change: Change) -> Result<Audit
     if planted!(RevokeNotInAudit) && change.action == "key.revoke" {
         return Ok(AuditHead { number, hash: previous });
     }
-    let text = to_json(&Text {
-        account: change.account,
-        number,
-        at: by.now.to_rfc3339(),
-        sequence: change.sequence,
-        credential: by.credential,
-        actor: by.actor,
-        action: change.action,
-        subject: &change.subject,
-        before: change.before.as_ref(),
-        after: &change.after,
-        previous: &previous,
-    })?;
+    // What is hashed. The order of the members is part of the format.
+    let text = ObjectWriter::new()
+        .text("account", &change.account.to_string())
+        .number("number", number)
+        .text("at", &by.now.to_rfc3339())
+        .number("sequence", change.sequence)
+        .text("credential", by.credential)
+        .value("actor", &by.actor)
+        .text("action", change.action)
+        .text("subject", &change.subject)
+        .raw("before", &change.before.as_ref().map_or_else(|| "null".into(), written))
+        .raw("after", &written(&change.after))
+        .text("previous", &previous)
+        .end();
     let hash = hex::encode(Sha256::digest(text.as_bytes()));
     sql.run(
         "INSERT INTO audit (account, number, text, hash) VALUES (?1, ?2, ?3, ?4)",
@@ -141,33 +143,15 @@ pub(super) fn list(
 }
 
 /// Of two descriptions, the members in which they differ.
-pub(super) fn difference(
-    before: Map<String, Json>,
-    after: Map<String, Json>,
-) -> (Map<String, Json>, Map<String, Json>) {
+pub(super) fn difference(before: Members, after: Members) -> (Members, Members) {
     // Both describe the same kind of thing, and so have the same members.
-    let (mut was, mut is) = (Map::new(), Map::new());
-    for ((name, before), (_, after)) in before.into_iter().zip(after) {
-        if before != after {
-            was.insert(name.clone(), before);
-            is.insert(name, after);
-        }
-    }
-    (was, is)
+    before.into_iter().zip(after).filter(|(was, is)| was != is).unzip()
 }
 
-/// What is hashed. The order of the members is part of the format.
-#[derive(Serialize)]
-struct Text<'a> {
-    account: AccountRef,
-    number: u64,
-    at: String,
-    sequence: u64,
-    credential: &'a str,
-    actor: Option<&'a str>,
-    action: &'a str,
-    subject: &'a str,
-    before: Option<&'a Map<String, Json>>,
-    after: &'a Map<String, Json>,
-    previous: &'a str,
+fn written(members: &Members) -> String {
+    let mut object = ObjectWriter::new();
+    for (name, json) in members {
+        object.raw(name, json);
+    }
+    object.end()
 }

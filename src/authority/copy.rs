@@ -5,10 +5,9 @@
 //! edited, nor put in another's place. The JSON says as of which sequence of which epoch it was read. Whoever can
 //! write to KV can lose a copy or bring back an old one, but cannot make one.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
 use crate::{
     credential::{AccountRef, Digest, NumberedSecret, SecretError, decode_lower_hex},
+    json::{FromJson, Json, ObjectWriter, ToJson},
     planted::planted,
     policy::{Account, Grant},
 };
@@ -17,15 +16,14 @@ use super::{
     meta::Moment,
     outbox::KvKey,
     record::{AccountRecord, KeyRecord},
-    sql::{SqlError, to_json},
+    sql::SqlError,
 };
 
 /// The only version there is. Written a deploy after it can be read.
 const VERSION: &str = "v1";
 
 /// What a key may do, as of a sequence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GrantCopy {
     /// The shard's epoch, 32 hex digits.
     pub epoch: String,
@@ -36,8 +34,7 @@ pub struct GrantCopy {
 }
 
 /// What an account allows, as of a sequence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccountCopy {
     /// The shard's epoch, 32 hex digits.
     pub epoch: String,
@@ -59,7 +56,7 @@ impl GrantCopy {
     /// # Errors
     /// None in practice: every grant is expressible as JSON.
     pub fn sign(&self, keys: &SigningKeys, digest: &Digest) -> Result<String, SqlError> {
-        Ok(keys.sign(&KvKey::grant(digest), &to_json(self)?))
+        Ok(keys.sign(&KvKey::grant(digest), &write(&self.epoch, self.as_of, "grant", &self.grant)))
     }
 
     /// Reads the copy that was found where the grant of `digest` belongs.
@@ -67,7 +64,9 @@ impl GrantCopy {
     /// # Errors
     /// Why it is not believable.
     pub fn verify(keys: &SigningKeys, digest: &Digest, text: &str) -> Result<Self, CopyFault> {
-        decode(keys.verify(&KvKey::grant(digest), text)?)
+        let (epoch, as_of, grant) =
+            read(keys.verify(&KvKey::grant(digest), text)?, "grant").ok_or(CopyFault::Content)?;
+        Ok(GrantCopy { epoch, as_of, grant })
     }
 }
 
@@ -83,7 +82,7 @@ impl AccountCopy {
     /// # Errors
     /// None in practice: every account is expressible as JSON.
     pub fn sign(&self, keys: &SigningKeys) -> Result<String, SqlError> {
-        Ok(keys.sign(&KvKey::account(self.account.id), &to_json(self)?))
+        Ok(keys.sign(&KvKey::account(self.account.id), &write(&self.epoch, self.as_of, "account", &self.account)))
     }
 
     /// Reads the copy that was found where the account `id` belongs.
@@ -91,7 +90,9 @@ impl AccountCopy {
     /// # Errors
     /// Why it is not believable.
     pub fn verify(keys: &SigningKeys, id: AccountRef, text: &str) -> Result<Self, CopyFault> {
-        decode(keys.verify(&KvKey::account(id), text)?)
+        let (epoch, as_of, account) =
+            read(keys.verify(&KvKey::account(id), text)?, "account").ok_or(CopyFault::Content)?;
+        Ok(AccountCopy { epoch, as_of, account })
     }
 }
 
@@ -156,6 +157,14 @@ fn with_message<T>(kv_key: &KvKey, json: &str, body: impl FnOnce(&[&[u8]]) -> T)
     body(&[VERSION.as_bytes(), b"\n", kv_key.text().as_bytes(), b"\n", json.as_bytes()])
 }
 
-fn decode<T: DeserializeOwned>(json: &str) -> Result<T, CopyFault> {
-    serde_json::from_str(json).map_err(|_| CopyFault::Content)
+fn write(epoch: &str, as_of: u64, name: &str, of: &dyn ToJson) -> String {
+    ObjectWriter::new().text("epoch", epoch).number("as_of", as_of).value(name, of).end()
+}
+
+fn read<T: FromJson>(json: &str, name: &str) -> Option<(String, u64, T)> {
+    let mut members = Json::parse(json).ok()?.object()?;
+    let epoch = members.take("epoch")?.text()?.into_owned();
+    let as_of = members.take("as_of")?.whole()?;
+    let of = T::from_json(members.take(name)?)?;
+    members.end((epoch, as_of, of))
 }

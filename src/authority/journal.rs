@@ -5,17 +5,17 @@
 //! request, the answer without its secret, and the nonce from which, together with the id itself, a key's secret
 //! derives: the caller can have the same answer again for a day, and a copy of the database alone yields no key.
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     credential::{AccountRef, Brand, Environment},
+    json::{FromJson, Json, ObjectWriter, ToJson},
     planted::planted,
     policy::UnixMillis,
 };
 
 use super::outbox::KvKey;
-use super::sql::{Columns, Sql, SqlError, at_most_one, from_json, to_json};
+use super::sql::{Columns, Sql, SqlError, at_most_one, from_json};
 
 /// How long a command can be repeated. Then its row goes, and with it the nonce.
 pub const REPEATABLE_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -76,7 +76,7 @@ pub struct StoredAnswer {
 }
 
 /// How a key was minted, to mint it again for whoever has the command id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mint {
     /// The id of the pepper.
     pub pepper: u8,
@@ -86,6 +86,29 @@ pub struct Mint {
     pub environment: Environment,
     /// Whose key.
     pub account: AccountRef,
+}
+
+impl ToJson for Mint {
+    fn to_json(&self) -> String {
+        ObjectWriter::new()
+            .number("pepper", self.pepper.into())
+            .text("brand", self.brand.as_str())
+            .text("environment", self.environment.as_str())
+            .text("account", &self.account.to_string())
+            .end()
+    }
+}
+
+impl FromJson for Mint {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let mut members = json.object()?;
+        Some(Mint {
+            pepper: members.take("pepper")?.whole()?.try_into().ok()?,
+            brand: members.parsed("brand", Brand::from_key_text)?,
+            environment: members.parsed("environment", |word| word.parse().ok())?,
+            account: members.parsed("account", AccountRef::parse)?,
+        })
+    }
 }
 
 /// A command that was carried out before.
@@ -131,7 +154,7 @@ pub(super) fn keep(
     if planted!(CommandNotKept) {
         return Ok(());
     }
-    let mint = mint.map(|(_, mint)| to_json(mint)).transpose()?;
+    let mint = mint.map(|(_, mint)| mint.to_json());
     // A row of the same id can only be older than a day here.
     sql.run(
         "INSERT INTO commands (id, fingerprint, status, version, body, nonce, mint, outdated, mirrored, at,

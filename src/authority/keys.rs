@@ -1,23 +1,22 @@
 //! Keys: the commands on them, and how they lie in SQLite.
 
-use serde_json::{Map, Value as Json};
-
 use crate::{
     credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers},
+    json::ToJson,
     planted::planted,
     policy::{AccountFault, EffectiveStatus, KeyStatus, UnixMillis},
 };
 
 use super::{
     accounts::{self, narrow},
-    audit::{self, Change},
+    audit::{self, Change, Members},
     command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work, derive},
     feed::{self, FeedSubject},
     journal::{CommandId, Mint},
     meta,
     outbox::KvKey,
     record::{AccountRecord, KeyRecord},
-    sql::{Columns, Sql, SqlError, Value, at_most_one, only, to_json},
+    sql::{Columns, Sql, SqlError, Value, at_most_one, only},
 };
 
 /// Issues a key. No feed row: nothing older than a new key can exist anywhere.
@@ -65,7 +64,7 @@ pub(super) fn issue<S: Sql>(
             sequence.into(),
             record.name.clone().into(),
             record.environment.as_str().into(),
-            to_json(&record.scopes)?.into(),
+            record.scopes.to_json().into(),
             record.status.as_str().into(),
             record.hint.as_str().into(),
             u32::from(record.pepper).into(),
@@ -362,7 +361,7 @@ fn note<S: Sql>(
     work: &Work<'_, S>,
     record: &KeyRecord,
     action: &'static str,
-    before: Option<Map<String, Json>>,
+    before: Option<Members>,
 ) -> Result<(), SqlError> {
     let (before, after) = match before {
         None => (None, record.described()),

@@ -7,6 +7,7 @@
 
 use crate::{
     credential::{AccountRef, Digest},
+    json::ObjectWriter,
     planted::planted,
     policy::{KeyStatus, UnixMillis},
 };
@@ -135,8 +136,8 @@ pub struct Put {
     pub kv_key: KvKey,
     /// The signed copy.
     pub value: String,
-    /// What `wrangler kv key list` shows; never read by Keygate. At most 1,024 bytes as JSON (Workers KV, limits).
-    pub metadata: serde_json::Value,
+    /// What `wrangler kv key list` shows; never read by Keygate. JSON of at most 1,024 bytes (Workers KV, limits).
+    pub metadata: String,
     /// The sequence that the copy contains.
     pub as_of: u64,
 }
@@ -282,17 +283,17 @@ fn build(sql: &impl Sql, signing: &SigningKeys, slot: u8, kv_key: &KvKey) -> Res
             if planted!(RevokedIsDeleted) && record.status == KeyStatus::Revoked {
                 return Ok(None);
             }
-            let metadata = serde_json::json!({
-                "id": record.id(),
-                "account": record.account,
-                "name": record.name,
-                "status": record.status,
-            });
+            let metadata = ObjectWriter::new()
+                .text("account", &record.account.to_string())
+                .text("id", &record.id().to_string())
+                .value("name", &record.name)
+                .text("status", record.status.as_str())
+                .end();
             (GrantCopy::of(&record, &moment).sign(signing, digest)?, metadata)
         }
         KvKey::Account(account) => {
             let Some(record) = accounts::get(sql, *account)? else { return Ok(None) };
-            let metadata = serde_json::json!({ "name": record.name, "status": record.status });
+            let metadata = ObjectWriter::new().text("name", &record.name).text("status", record.status.as_str()).end();
             (AccountCopy::of(&record, &moment).sign(signing)?, metadata)
         }
     };

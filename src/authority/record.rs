@@ -1,13 +1,12 @@
 //! Accounts and keys as the Authority keeps them, for administrators to read.
 
-use serde_json::{Map, Value, json};
-
 use crate::{
     credential::{AccountRef, Brand, Digest, Environment, KeyId},
+    json::ToJson,
     policy::{Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
 };
 
-use super::audit::AuditHead;
+use super::audit::{AuditHead, Members};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,18 +40,18 @@ pub struct AccountRecord {
 }
 
 impl AccountRecord {
-    /// What the audit says of it.
-    pub(super) fn described(&self) -> Map<String, Value> {
-        object(json!({
-            "name": self.name,
-            "external_id": self.external_id,
-            "brand": self.brand,
-            "status": self.status,
-            "max_active_keys": self.max_active_keys,
-            "api_access": self.api_access,
-            "features": self.features,
-            "default_scopes": self.default_scopes,
-        }))
+    /// What the audit says of it, each member as JSON text.
+    pub(super) fn described(&self) -> Members {
+        vec![
+            ("api_access", self.api_access.to_json()),
+            ("brand", self.brand.as_str().to_json()),
+            ("default_scopes", self.default_scopes.to_json()),
+            ("external_id", self.external_id.to_json()),
+            ("features", self.features.to_json()),
+            ("max_active_keys", self.max_active_keys.map(u64::from).to_json()),
+            ("name", self.name.to_json()),
+            ("status", self.status.as_str().to_json()),
+        ]
     }
 
     /// What the edge needs to know of it.
@@ -100,16 +99,17 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// What the audit says of it: everything but what the text of the key could be guessed from.
-    pub(super) fn described(&self) -> Map<String, Value> {
-        object(json!({
-            "name": self.name,
-            "environment": self.environment,
-            "scopes": self.scopes,
-            "status": self.status,
-            "not_before": self.not_before.map(UnixMillis::to_rfc3339),
-            "expires_at": self.expires_at.map(UnixMillis::to_rfc3339),
-        }))
+    /// What the audit says of it, each member as JSON text: everything but what the text of the key could be guessed from.
+    pub(super) fn described(&self) -> Members {
+        let instant = |at: Option<UnixMillis>| at.map(UnixMillis::to_rfc3339).to_json();
+        vec![
+            ("environment", self.environment.as_str().to_json()),
+            ("expires_at", instant(self.expires_at)),
+            ("name", self.name.to_json()),
+            ("not_before", instant(self.not_before)),
+            ("scopes", self.scopes.to_json()),
+            ("status", self.status.as_str().to_json()),
+        ]
     }
 
     /// The id by which administrators name it.
@@ -131,12 +131,5 @@ impl KeyRecord {
             expires_at: self.expires_at,
             issued_at: self.issued,
         }
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(members) => members,
-        _ => Map::new(),
     }
 }

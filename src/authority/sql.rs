@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::json::{self, FromJson};
+
 /// Bound parameters per statement (Cloudflare Durable Objects, SQLite limits).
 pub const PARAMETERS_MAX: usize = 100;
 
@@ -160,25 +162,17 @@ impl Columns {
     ///
     /// # Errors
     /// Another type, or JSON of another shape.
-    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, SqlError> {
+    pub fn json<T: FromJson>(&mut self) -> Result<T, SqlError> {
         from_json(&self.text()?)
     }
-}
-
-/// The text of a stored JSON column.
-///
-/// # Errors
-/// A value that JSON cannot express; none of ours.
-pub fn to_json(value: &impl serde::Serialize) -> Result<String, SqlError> {
-    serde_json::to_string(value).map_err(|error| SqlError(format!("not storable as JSON: {error}")))
 }
 
 /// Reads a stored JSON column.
 ///
 /// # Errors
 /// JSON of another shape than was stored.
-pub fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, SqlError> {
-    serde_json::from_str(text).map_err(|error| SqlError(format!("stored JSON does not fit: {error}")))
+pub fn from_json<T: FromJson>(text: &str) -> Result<T, SqlError> {
+    json::read(text).ok_or_else(|| SqlError("stored JSON does not fit".into()))
 }
 
 /// The single row of a result that must have exactly one.

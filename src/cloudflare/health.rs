@@ -1,6 +1,5 @@
 //! `healthz`: for anyone, whether this Worker runs; for operators, how each shard is.
 
-use serde_json::{Value, json};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
@@ -8,6 +7,7 @@ use web_sys::Request;
 use crate::{
     authority::lease::Terms,
     http::{self, Parameters, Reply},
+    json::{Json, ObjectWriter},
 };
 
 use super::{
@@ -55,17 +55,17 @@ async fn verbose_reply(env: &Env, settings: &Config) -> Reply {
     for slot in settings.slots.from(None) {
         slots.push(condition(env, slot).await.unwrap_or_else(|| {
             status = "degraded";
-            json!({ "slot": slot.number, "status": "unreachable" })
+            ObjectWriter::new().number("slot", slot.number.into()).text("status", "unreachable").end()
         }));
     }
     http::verbose_health(status, settings.terms.bound_ms(), slots)
 }
 
-async fn condition(env: &Env, slot: &Slot) -> Option<Value> {
+async fn condition(env: &Env, slot: &Slot) -> Option<String> {
     let question = Question { method: "GET", target: stub::CONDITION.into(), headers: Vec::new(), body: None };
     let answer = stub::ask(env, slot, &question).await.ok()?;
     if answer.status != 200 {
         return None;
     }
-    serde_json::from_str(&answer.text().await.ok()?).ok()
+    answer.text().await.ok().filter(|text| Json::parse(text).is_ok())
 }

@@ -58,7 +58,7 @@ async fn read_both(env: &Env, key: &RecognisedKey) -> Result<Mirrored, JsValue> 
 
 async fn put_one(env: &Env, put: &Put) -> Result<(), JsValue> {
     let options = Object::new();
-    Reflect::set(&options, &"metadata".into(), &JSON::parse(&put.metadata.to_string())?)?;
+    Reflect::set(&options, &"metadata".into(), &JSON::parse(&put.metadata)?)?;
     let putting = namespace(env)?.put(&put.kv_key.text(), &put.value, &options)?;
     within(PUT_DEADLINE, JsFuture::from(putting)).await.map_err(|_| JsValue::NULL)??;
     Ok(())

@@ -2,10 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::text_form::deserialize_text;
-
 /// The word an account's keys begin with: `[a-z][a-z0-9]{1,7}`, by default `kg`.
 ///
 /// A brand that is *chosen* must pass [`Brand::parse`]. One that is *read back*, from a key or from a stored record,
@@ -82,19 +78,6 @@ impl fmt::Debug for Brand {
     }
 }
 
-impl Serialize for Brand {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// Checks the syntax, not the reserved words (see [`Brand`]).
-impl<'de> Deserialize<'de> for Brand {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer, Self::from_key_text, "2 to 8 characters a-z and 0-9, beginning with a letter")
-    }
-}
-
 /// Prefixes by which scanners, proxies and people know other vendors' credentials, and words with a meaning of their
 /// own in Keygate's texts. A key that began with one would be reported to, or taken for, the wrong thing.
 #[rustfmt::skip]
@@ -150,8 +133,6 @@ mod tests {
     #[test]
     fn a_reserved_word_is_still_read_from_a_key_or_a_record() {
         assert_eq!(Brand::from_key_text("ghp").unwrap().as_str(), "ghp");
-        let brand: Brand = serde_json::from_str("\"ghp\"").unwrap();
-        assert_eq!(brand.as_str(), "ghp");
     }
 
     #[test]
@@ -165,14 +146,5 @@ mod tests {
     #[test]
     fn the_default_brand_is_kg_and_may_be_chosen() {
         assert_eq!(Brand::parse("kg"), Ok(Brand::default()));
-    }
-
-    #[test]
-    fn a_brand_is_a_string_in_json_and_checked_on_the_way_in() {
-        let json = serde_json::to_string(&Brand::default()).unwrap();
-        assert_eq!(json, "\"kg\"");
-        assert_eq!(serde_json::from_str::<Brand>(&json).unwrap(), Brand::default());
-        assert!(serde_json::from_str::<Brand>("\"Kg\"").is_err());
-        assert!(serde_json::from_str::<Brand>("7").is_err());
     }
 }

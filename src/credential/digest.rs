@@ -3,10 +3,9 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-use super::text_form::{decode_lower_hex, deserialize_text};
+use super::text_form::decode_lower_hex;
 
 /// 24 bytes of the keyed hash of an API key. The key cannot be worked out from it, nor it from the key without the
 /// pepper; it is still kept out of logs, since it names one customer's key.
@@ -62,19 +61,6 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_hex())
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "48 lower-case hexadecimal digits";
-        deserialize_text(deserializer, Self::parse_hex, expected)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,12 +97,5 @@ mod tests {
     #[test]
     fn debug_output_does_not_show_the_digest() {
         assert_eq!(format!("{:?}", counting()), "Digest(..)");
-    }
-
-    #[test]
-    fn a_digest_is_a_string_in_json_and_checked_on_the_way_in() {
-        let json = serde_json::to_string(&counting()).unwrap();
-        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), counting());
-        assert!(serde_json::from_str::<Digest>("\"00\"").is_err());
     }
 }

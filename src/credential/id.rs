@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::digest::Digest;
-use super::text_form::{decode_lower_hex, deserialize_text};
+use super::text_form::decode_lower_hex;
 
 /// An account: the slot of the shard that holds it, and its random number there.
 ///
@@ -29,19 +27,6 @@ impl AccountRef {
 impl fmt::Display for AccountRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "acct_{:02x}{:08x}", self.slot, self.number)
-    }
-}
-
-impl Serialize for AccountRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AccountRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "acct_ and 10 lower-case hexadecimal digits";
-        deserialize_text(deserializer, Self::parse, expected)
     }
 }
 
@@ -80,19 +65,6 @@ impl fmt::Display for KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({self})")
-    }
-}
-
-impl Serialize for KeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "key_ and 20 lower-case hexadecimal digits";
-        deserialize_text(deserializer, Self::parse, expected)
     }
 }
 
@@ -149,14 +121,5 @@ mod tests {
         ] {
             assert_eq!(KeyId::parse(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn ids_are_strings_in_json_and_checked_on_the_way_in() {
-        let json = serde_json::to_string(&(ACCOUNT, KEY)).unwrap();
-        assert_eq!(json, r#"["acct_0a00c0ffee","key_0001020304050607feff"]"#);
-        assert_eq!(serde_json::from_str::<(AccountRef, KeyId)>(&json).unwrap(), (ACCOUNT, KEY));
-        assert!(serde_json::from_str::<AccountRef>("\"acct_1\"").is_err());
-        assert!(serde_json::from_str::<KeyId>("\"key_1\"").is_err());
     }
 }

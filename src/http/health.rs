@@ -1,7 +1,6 @@
 //! Whether this Worker runs, for load balancers and people. Says nothing that a stranger could use.
 
-use serde::Serialize;
-use serde_json::Value;
+use crate::json::{ObjectWriter, array};
 
 use super::{problem::Problem, reply::Reply};
 
@@ -11,24 +10,21 @@ pub fn health(method: &str, revocation_bound_ms: Option<u64>) -> Reply {
     if method != "GET" && method != "HEAD" {
         return Problem::method_not_allowed("GET, HEAD").reply();
     }
-    Reply::json(200, &HealthView { status: "ok", version: VERSION, revocation_bound_ms, slots: None })
+    Reply::of_json(200, about("ok", revocation_bound_ms).end())
 }
 
-/// The answer to an operator's `GET healthz?verbose`: the condition of each shard, as it tells it itself.
+/// The answer to an operator's `GET healthz?verbose`: the condition of each shard, as JSON that it has told itself.
 #[must_use]
-pub fn verbose_health(status: &'static str, revocation_bound_ms: u64, slots: Vec<Value>) -> Reply {
-    let revocation_bound_ms = Some(revocation_bound_ms);
-    Reply::json(200, &HealthView { status, version: VERSION, revocation_bound_ms, slots: Some(slots) })
+pub fn verbose_health(status: &str, revocation_bound_ms: u64, slots: Vec<String>) -> Reply {
+    let slots = array(slots.into_iter());
+    Reply::of_json(200, about(status, Some(revocation_bound_ms)).raw("slots", &slots).end())
 }
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-#[derive(Serialize)]
-struct HealthView {
-    status: &'static str,
-    version: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revocation_bound_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slots: Option<Vec<Value>>,
+fn about(status: &str, revocation_bound_ms: Option<u64>) -> ObjectWriter {
+    let mut object = ObjectWriter::new();
+    object
+        .text("status", status)
+        .text("version", env!("CARGO_PKG_VERSION"))
+        .if_any("revocation_bound_ms", revocation_bound_ms);
+    object
 }

@@ -3,10 +3,7 @@
 //! Every complaint names the member and says what would be right. Members that nobody asks for are refused by name, and
 //! so is a member that stands twice: two readers could take different ones.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use crate::json::{Json, Object};
 
 use super::problem::{Code, Problem};
 
@@ -16,19 +13,21 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The members of a request body, taken out one after the other.
 #[derive(Debug)]
-pub struct Members {
-    members: Map<String, Value>,
+pub struct Members<'a> {
+    members: Object<'a>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
     /// The first complaint. Kept to the end, so that the readers of bodies need no way out after each member.
     fault: Option<Problem>,
 }
 
-impl Members {
+impl<'a> Members<'a> {
     /// Reads a body; none at all counts as `{}`.
     ///
     /// # Errors
     /// 413 for more than [`BODY_BYTES_MAX`] bytes, 415 for another content type than JSON, 400 for what is not one
     /// JSON object without repeated members.
-    pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
+    pub fn read(content_type: Option<&str>, body: &'a [u8]) -> Result<Self, Problem> {
         if body.len() > BODY_BYTES_MAX {
             return Err(Problem::new(
                 Code::PayloadTooLarge,
@@ -36,7 +35,7 @@ impl Members {
             ));
         }
         if body.is_empty() {
-            return Ok(Members { members: Map::new(), fault: None });
+            return Ok(Members::of(Object::default()));
         }
         if !content_type.is_some_and(is_json) {
             return Err(Problem::new(
@@ -46,13 +45,21 @@ impl Members {
         }
         let not_utf8 = |_| Problem::new(Code::InvalidRequest, "The body is not UTF-8, as JSON must be.");
         let text = std::str::from_utf8(body).map_err(not_utf8)?;
-        match serde_json::from_str::<Strict>(text) {
-            Ok(Strict(Value::Object(members))) => Ok(Members { members, fault: None }),
+        match Json::parse(text) {
+            Ok(Json::Object(members)) => Ok(Members::of(members)),
             Ok(_) => Err(Problem::new(Code::InvalidRequest, "The body must be a JSON object, {…}.")),
             Err(error) => {
-                Err(Problem::new(Code::InvalidRequest, format!("The body is not JSON as it should be: {error}.")))
+                let detail = format!("The body is not JSON as it should be: {error}.");
+                Err(match error.path() {
+                    "" => Problem::new(Code::InvalidRequest, detail),
+                    path => Problem::field(path, detail),
+                })
             }
         }
+    }
+
+    fn of(members: Object<'a>) -> Self {
+        Members { members, known: Vec::new(), fault: None }
     }
 
     /// Takes a member that must be there and not null.
@@ -60,7 +67,11 @@ impl Members {
     /// # Errors
     /// 400 when it is missing, null, or refused by `parse`, whose text says what would be right; or when an earlier
     /// member was refused.
-    pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Result<T, Problem> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(Json<'a>) -> Result<T, String>,
+    ) -> Result<T, Problem> {
         let value = self.optional(name, parse);
         match self.fault.take() {
             Some(fault) => Err(fault),
@@ -70,8 +81,9 @@ impl Members {
 
     /// Takes a member that may be absent. Null counts as a value; most `parse` refuse it. A refused one is none, and
     /// [`Members::finish`] says so.
-    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Option<T> {
-        match parse(self.members.remove(name)?) {
+    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, String>) -> Option<T> {
+        self.known.push(name);
+        match parse(self.members.take(name)?) {
             Ok(value) => Some(value),
             Err(expected) => {
                 self.refuse(name, &expected);
@@ -81,25 +93,26 @@ impl Members {
     }
 
     /// Takes a member that may be absent or null, which mean the same.
-    pub fn nullable<T>(&mut self, name: &str, parse: impl FnOnce(Value) -> Result<T, String>) -> Option<T> {
-        self.optional(name, |value| if value.is_null() { Ok(None) } else { parse(value).map(Some) })?
+    pub fn nullable<T>(&mut self, name: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, String>) -> Option<T> {
+        self.optional(name, |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) })?
     }
 
-    fn refuse(&mut self, name: &str, expected: &str) {
+    /// A member is there, but not what it must be.
+    fn refuse(&mut self, name: &'static str, expected: &str) {
         self.fault.get_or_insert_with(|| Problem::field(name, format!("{name} must be {expected}.")));
     }
 
     /// Ends the reading: nothing may be left.
     ///
     /// # Errors
-    /// 400 for the first member that was refused, or else naming one that was not asked for, and those that can be used.
-    pub fn finish(self, known: &[&str]) -> Result<(), Problem> {
+    /// 400 for the first member that was refused, or else naming one that was not asked for, and those that were.
+    pub fn finish(self) -> Result<(), Problem> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let Some((name, _)) = self.members.into_iter().next() else { return Ok(()) };
-        let takes = if known.is_empty() { "none".into() } else { known.join(", ") };
-        Err(Problem::field(name.clone(), format!("The body has an unknown member {name:?}; it takes {takes}.")))
+        let Some(name) = self.members.left() else { return Ok(()) };
+        let takes = if self.known.is_empty() { "none".into() } else { self.known.join(", ") };
+        Err(Problem::field(name, format!("The body has an unknown member {name:?}; it takes {takes}.")))
     }
 }
 
@@ -108,74 +121,12 @@ fn is_json(content_type: &str) -> bool {
     media_type.trim_matches([' ', '\t']).eq_ignore_ascii_case("application/json")
 }
 
-/// JSON in which no object has a member twice. `serde_json` alone would silently take the last.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if object.contains_key(&name) {
-                return Err(A::Error::custom(format!("the member {name:?} stands twice")));
-            }
-            let Strict(value) = members.next_value()?;
-            object.insert(name, value);
-        }
-        Ok(Value::Object(object))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::values;
 
-    fn detail(result: Result<Members, Problem>) -> String {
+    fn detail(result: Result<Members<'_>, Problem>) -> String {
         result.unwrap_err().reply().body.into_owned()
     }
 
@@ -188,7 +139,40 @@ mod tests {
     #[test]
     fn a_body_deeper_than_the_parser_allows_is_an_error_not_a_trap() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
-        assert!(detail(Members::read(Some("application/json"), deep.as_bytes())).contains("recursion limit"));
+        assert!(detail(Members::read(Some("application/json"), deep.as_bytes())).contains("nested more than 32 deep"));
+    }
+
+    #[test]
+    fn what_is_wrong_inside_of_a_member_names_the_member() {
+        for (body, field) in [
+            (r#"{"api_access":{"live":"off","live":"off"}}"#, Some("api_access.live")),
+            (r#"{"name":"x","features":["a",["\ud800"]]}"#, Some("features[1][0]")),
+            (r#"{"max_active_keys":01}"#, None),
+            (r#"{"name":"x" "brand":"y"}"#, None),
+        ] {
+            let body = detail(Members::read(Some("application/json"), body.as_bytes()));
+            match field {
+                Some(field) => assert!(body.contains(&format!(r#""field":"{field}""#)), "{body}"),
+                None => assert!(!body.contains("field"), "{body}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_whole_names_the_member_and_what_would_be_right() {
+        for number in ["1.5", "-1", "1e400", "18446744073709551616", "0"] {
+            let body = format!("{{\"max_active_keys\":{number}}}");
+            let mut members = Members::read(Some("application/json"), body.as_bytes()).unwrap();
+            assert_eq!(members.nullable("max_active_keys", values::max_active_keys), None);
+            let body = members.finish().unwrap_err().reply().body;
+            assert!(body.contains("max_active_keys must be a whole number from 1 to 10000"), "{body}");
+            assert!(body.contains(r#""field":"max_active_keys""#), "{body}");
+        }
+        for number in ["5", "5.0", "5e0", "50E-1", "0.5e+1"] {
+            let body = format!("{{\"max_active_keys\":{number}}}");
+            let mut members = Members::read(Some("application/json"), body.as_bytes()).unwrap();
+            assert_eq!(members.nullable("max_active_keys", values::max_active_keys), Some(5), "{number}");
+        }
     }
 
     #[test]
@@ -206,9 +190,12 @@ mod tests {
 
     #[test]
     fn an_unknown_member_is_named() {
-        let members = Members::read(Some("application/json"), br#"{"colour":1}"#).unwrap();
-        let body = members.finish(&["name"]).unwrap_err().reply().body;
+        let mut members = Members::read(Some("application/json"), br#"{"colour":1}"#).unwrap();
+        assert_eq!(members.optional("name", values::name), None);
+        assert_eq!(members.optional("disabled", values::flag), None);
+        let body = members.finish().unwrap_err().reply().body;
         assert!(body.contains(r#""field":"colour""#), "{body}");
+        assert!(body.contains("it takes name, disabled."), "{body}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn openapi(method: &str, prefix: &str, query: &str) -> Reply {
     let server = format!("\"{prefix}\"");
     let document =
         if server == SERVER { Cow::Borrowed(DOCUMENT) } else { Cow::Owned(DOCUMENT.replacen(SERVER, &server, 1)) };
-    Reply::empty(200).with("content-type", "application/json").with_body(document)
+    Reply::of_json(200, document)
 }
 
 #[cfg(test)]

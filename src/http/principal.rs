@@ -1,10 +1,8 @@
 //! Who a key stands for, on the wire.
 
-use serde::Serialize;
-
 use crate::{
-    credential::{AccountRef, Environment, KeyId},
-    policy::{Principal, ScopeSet, UnixMillis},
+    json::ObjectWriter,
+    policy::{Principal, UnixMillis},
 };
 
 use super::reply::Reply;
@@ -46,25 +44,15 @@ pub fn verified(principal: &Principal) -> Reply {
 /// 200 for a key holder who asked who they are.
 #[must_use]
 pub fn whoami(principal: &Principal) -> Reply {
-    let view = PrincipalView {
-        key_id: principal.key_id,
-        account_id: principal.account,
-        environment: principal.environment,
-        scopes: &principal.scopes,
-        features: &principal.features,
-        expires_at: principal.expires_at.map(UnixMillis::to_rfc3339),
-    };
-    Reply::json(200, &view)
-}
-
-#[derive(Serialize)]
-struct PrincipalView<'a> {
-    key_id: KeyId,
-    account_id: AccountRef,
-    environment: Environment,
-    scopes: &'a ScopeSet,
-    features: &'a [String],
-    expires_at: Option<String>,
+    let json = ObjectWriter::new()
+        .text("key_id", &principal.key_id.to_string())
+        .text("account_id", &principal.account.to_string())
+        .text("environment", principal.environment.as_str())
+        .value("scopes", &principal.scopes)
+        .value("features", &principal.features)
+        .value("expires_at", &principal.expires_at.map(UnixMillis::to_rfc3339))
+        .end();
+    Reply::of_json(200, json)
 }
 
 /// The same with identity headers: the answer to an API request when there is no API behind Keygate.

@@ -5,11 +5,10 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
-
 use crate::{
     authority::command::Refusal,
     credential::BearerFault,
+    json::ObjectWriter,
     policy::{Denial, Scope},
 };
 
@@ -220,16 +219,17 @@ impl Problem {
     pub fn reply(&self) -> Reply {
         let parts = &*self.0;
         let (code, status, title) = parts.code.parts();
-        let body = Body {
-            kind: format!("urn:keygate:problem:{code}"),
-            title,
-            status,
-            detail: &parts.detail,
-            code,
-            field: parts.field.as_deref(),
-            missing_scopes: parts.missing_scopes.as_deref(),
-        };
-        let mut reply = Reply { headers: Vec::new(), ..Reply::json(status, &body) }
+        // The members of RFC 9457 §3.1, and ours.
+        let body = ObjectWriter::new()
+            .text("type", &format!("urn:keygate:problem:{code}"))
+            .text("title", title)
+            .number("status", status.into())
+            .text("detail", &parts.detail)
+            .text("code", code)
+            .if_any("field", parts.field.as_deref())
+            .if_any("missing_scopes", parts.missing_scopes.clone())
+            .end();
+        let mut reply = Reply { headers: Vec::new(), ..Reply::of_json(status, body) }
             .with("cache-control", "no-store")
             .with("content-type", "application/problem+json");
         if let Some(challenge) = &parts.challenge {
@@ -243,21 +243,6 @@ impl Problem {
         }
         reply
     }
-}
-
-/// The members of RFC 9457 §3.1, and ours.
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing_scopes: Option<&'a [String]>,
 }
 
 /// The challenge that every refusal of a credential begins with.

@@ -1,10 +1,11 @@
 //! The values that requests carry: from JSON or text to types. Every error completes the sentence "… must be".
 
-use serde_json::Value;
+use std::borrow::Cow;
 
 use crate::{
     credential::{Brand, Environment},
-    policy::{Access, AccountStatus, ApiAccess, ScopeSet, UnixMillis},
+    json::{FromJson, Json},
+    policy::{AccountStatus, ApiAccess, ScopeSet, UnixMillis},
 };
 
 /// Characters of a name. 128 of four bytes each, with the rest of a key's KV metadata, stay under KV's 1,024 bytes.
@@ -23,22 +24,22 @@ pub const MAX_ACTIVE_KEYS_MAX: u32 = 10_000;
 ///
 /// # Errors
 /// What would be right.
-pub fn name(value: Value) -> Result<String, String> {
+pub fn name(value: Json<'_>) -> Result<String, String> {
     let expected =
         || format!("a text of 1 to {NAME_CHARACTERS_MAX} characters, not blank and without control characters");
-    let Value::String(name) = value else { return Err(expected()) };
+    let Json::Text(name) = value else { return Err(expected()) };
     let fits =
         name.chars().count() <= NAME_CHARACTERS_MAX && !name.trim().is_empty() && !name.chars().any(char::is_control);
-    if fits { Ok(name) } else { Err(expected()) }
+    if fits { Ok(name.into_owned()) } else { Err(expected()) }
 }
 
 /// An id of the caller's own.
 ///
 /// # Errors
 /// What would be right.
-pub fn reference(value: Value) -> Result<String, String> {
+pub fn reference(value: Json<'_>) -> Result<String, String> {
     match value {
-        Value::String(text) if is_reference(&text) => Ok(text),
+        Json::Text(text) if is_reference(&text) => Ok(text.into_owned()),
         _ => Err(format!("a text of 1 to {REFERENCE_BYTES_MAX} visible ASCII characters")),
     }
 }
@@ -53,10 +54,10 @@ pub fn is_reference(text: &str) -> bool {
 ///
 /// # Errors
 /// What would be right.
-pub fn brand(value: Value) -> Result<Brand, String> {
+pub fn brand(value: Json<'_>) -> Result<Brand, String> {
     let expected = "2 to 8 characters, a lower-case letter and then lower-case letters or digits, and not a prefix that \
         others use for their own secrets";
-    let Value::String(text) = value else { return Err(expected.into()) };
+    let Json::Text(text) = value else { return Err(expected.into()) };
     Brand::parse(&text).map_err(|_| expected.into())
 }
 
@@ -64,8 +65,8 @@ pub fn brand(value: Value) -> Result<Brand, String> {
 ///
 /// # Errors
 /// What would be right.
-pub fn environment(value: Value) -> Result<Environment, String> {
-    value.as_str().and_then(environment_text).ok_or_else(|| ENVIRONMENTS.into())
+pub fn environment(value: Json<'_>) -> Result<Environment, String> {
+    value.text().as_deref().and_then(environment_text).ok_or_else(|| ENVIRONMENTS.into())
 }
 
 /// `live` or `test`, from a text.
@@ -81,15 +82,15 @@ pub const ENVIRONMENTS: &str = "\"live\" or \"test\"";
 ///
 /// # Errors
 /// What would be right, and where in the list it is not.
-pub fn scopes(value: Value) -> Result<ScopeSet, String> {
-    ScopeSet::parse(texts(value)?.iter().map(String::as_str)).map_err(|error| error.to_string())
+pub fn scopes(value: Json<'_>) -> Result<ScopeSet, String> {
+    ScopeSet::parse(texts(value)?.iter().map(AsRef::as_ref)).map_err(|error| error.to_string())
 }
 
 /// A list of feature names.
 ///
 /// # Errors
 /// What would be right.
-pub fn features(value: Value) -> Result<Vec<String>, String> {
+pub fn features(value: Json<'_>) -> Result<Vec<String>, String> {
     let given = texts(value)?;
     if given.len() > FEATURES_MAX || !given.iter().all(|feature| is_feature(feature)) {
         return Err(format!(
@@ -100,8 +101,8 @@ pub fn features(value: Value) -> Result<Vec<String>, String> {
     // In order and each once: the same set is the same list.
     let mut features: Vec<String> = Vec::with_capacity(given.len());
     for feature in given {
-        if let Err(place) = features.binary_search(&feature) {
-            features.insert(place, feature);
+        if let Err(place) = features.binary_search_by(|earlier| earlier.as_str().cmp(&feature)) {
+            features.insert(place, feature.into_owned());
         }
     }
     Ok(features)
@@ -111,33 +112,26 @@ pub fn features(value: Value) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// What would be right.
-pub fn api_access(value: Value) -> Result<ApiAccess, String> {
+pub fn api_access(value: Json<'_>) -> Result<ApiAccess, String> {
     let expected = "an object {\"live\": …, \"test\": …} whose values are \"off\", \"requested\" or \"active\"";
-    let Value::Object(members) = value else { return Err(expected.into()) };
-    if members.keys().any(|name| name != "live" && name != "test") {
-        return Err(expected.into());
-    }
-    let access = |name: &str| -> Result<Access, String> {
-        let text = members.get(name).and_then(Value::as_str).ok_or(expected)?;
-        Access::parse(text).ok_or_else(|| expected.into())
-    };
-    Ok(ApiAccess { live: access("live")?, test: access("test")? })
+    ApiAccess::from_json(value).ok_or_else(|| expected.into())
 }
 
 /// Whether an account's keys count.
 ///
 /// # Errors
 /// What would be right.
-pub fn account_status(value: Value) -> Result<AccountStatus, String> {
-    value.as_str().and_then(AccountStatus::parse).ok_or_else(|| "\"active\" or \"suspended\"".into())
+pub fn account_status(value: Json<'_>) -> Result<AccountStatus, String> {
+    value.text().as_deref().and_then(AccountStatus::parse).ok_or_else(|| "\"active\" or \"suspended\"".into())
 }
 
 /// A limit on active keys.
 ///
 /// # Errors
 /// What would be right.
-pub fn max_active_keys(value: Value) -> Result<u32, String> {
-    whole(&value)
+pub fn max_active_keys(value: Json<'_>) -> Result<u32, String> {
+    let number = value.whole_value().and_then(|number| u32::try_from(number).ok());
+    number
         .filter(|number| (1..=MAX_ACTIVE_KEYS_MAX).contains(number))
         .ok_or_else(|| format!("a whole number from 1 to {MAX_ACTIVE_KEYS_MAX}, or null for no limit"))
 }
@@ -146,41 +140,29 @@ pub fn max_active_keys(value: Value) -> Result<u32, String> {
 ///
 /// # Errors
 /// What would be right.
-pub fn instant(value: Value) -> Result<UnixMillis, String> {
-    let text = value.as_str().unwrap_or_default();
-    UnixMillis::parse_rfc3339(text).map_err(|_| "a time as in RFC 3339, such as \"2027-01-31T00:00:00Z\"".to_owned())
+pub fn instant(value: Json<'_>) -> Result<UnixMillis, String> {
+    let text = value.text().unwrap_or_default();
+    UnixMillis::parse_rfc3339(&text).map_err(|_| "a time as in RFC 3339, such as \"2027-01-31T00:00:00Z\"".to_owned())
 }
 
 /// True or false.
 ///
 /// # Errors
 /// What would be right.
-pub fn flag(value: Value) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| "true or false".into())
+pub fn flag(value: Json<'_>) -> Result<bool, String> {
+    value.flag().ok_or_else(|| "true or false".into())
 }
 
 /// Any text.
 ///
 /// # Errors
 /// What would be right.
-pub fn text(value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text),
-        _ => Err("a text".into()),
-    }
+pub fn text(value: Json<'_>) -> Result<String, String> {
+    value.text().map(Cow::into_owned).ok_or_else(|| "a text".into())
 }
 
-/// A whole number, however it is written: for JSON, 5 and 5.0 are the same.
-fn whole(value: &Value) -> Option<u32> {
-    let number =
-        value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number))?;
-    Some(number as u32)
-}
-
-fn texts(value: Value) -> Result<Vec<String>, String> {
-    let expected = || "a list of texts".to_owned();
-    let Value::Array(items) = value else { return Err(expected()) };
-    items.into_iter().map(|item| text(item).map_err(|_| expected())).collect()
+fn texts(value: Json<'_>) -> Result<Vec<Cow<'_, str>>, String> {
+    value.texts().ok_or_else(|| "a list of texts".into())
 }
 
 fn is_feature(text: &str) -> bool {

@@ -1,12 +1,9 @@
 //! Accounts: the tenants that own keys.
 
-use serde::{Deserialize, Serialize};
-
 use crate::credential::{AccountRef, Environment};
 
 /// What a decision must know of the account that owns a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Which account.
     pub id: AccountRef,
@@ -32,8 +29,7 @@ impl Account {
 }
 
 /// The state of a whole account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccountStatus {
     /// Its keys work.
     Active,
@@ -57,8 +53,7 @@ impl AccountStatus {
 }
 
 /// Access to the API, for each environment that keys are issued in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApiAccess {
     /// For `live` keys.
     pub live: Access,
@@ -78,8 +73,7 @@ impl ApiAccess {
 }
 
 /// How far the activation of an account in one environment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Not asked for, or withdrawn.
     Off,
@@ -122,6 +116,7 @@ pub enum AccountFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::{self, ToJson};
 
     fn account(status: AccountStatus, live: Access, test: Access) -> Account {
         let id = AccountRef { slot: 0, number: 0x12 };
@@ -146,11 +141,11 @@ mod tests {
     fn stored_form_is_unchanged() {
         let stored = r#"{"id":"acct_0000000012","status":"active","api_access":{"live":"off","test":"requested"},"features":["beta"]}"#;
         let account = account(AccountStatus::Active, Access::Off, Access::Requested);
-        assert_eq!(serde_json::to_string(&account).unwrap(), stored);
-        assert_eq!(serde_json::from_str::<Account>(stored).unwrap(), account);
+        assert_eq!(account.to_json(), stored);
+        assert_eq!(json::read(stored), Some(account));
         let more = stored.replace("\"status\"", "\"plan\":1,\"status\"");
-        assert!(serde_json::from_str::<Account>(&more).is_err());
+        assert!(json::read::<Account>(&more).is_none());
         let more = stored.replace("\"live\"", "\"beta\":\"off\",\"live\"");
-        assert!(serde_json::from_str::<Account>(&more).is_err());
+        assert!(json::read::<Account>(&more).is_none());
     }
 }

@@ -1,14 +1,11 @@
 //! Grants: what a key may do.
 
-use serde::{Deserialize, Serialize};
-
 use super::scope::ScopeSet;
 use super::time::UnixMillis;
 use crate::credential::{AccountRef, Environment, KeyId};
 
 /// What a key may do. It is found by the digest of the key; the key itself is in no grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The public name of the key.
     pub id: KeyId,
@@ -21,10 +18,8 @@ pub struct Grant {
     /// What was last commanded. What holds at a given time is [`Grant::status_at`].
     pub status: KeyStatus,
     /// The first millisecond at which the key works; `None`: from its issue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<UnixMillis>,
     /// The first millisecond at which the key no longer works; `None`: it does not expire.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<UnixMillis>,
     /// The sequence of the command that issued the key.
     pub issued_at: u64,
@@ -44,8 +39,7 @@ impl Grant {
 }
 
 /// The state that commands give a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyStatus {
     /// Works, within its time.
     Active,
@@ -90,6 +84,7 @@ pub enum EffectiveStatus {
 mod tests {
     use super::*;
     use crate::credential::Digest;
+    use crate::json::{self, ToJson};
 
     fn grant(status: KeyStatus, not_before: Option<u64>, expires_at: Option<u64>) -> Grant {
         Grant {
@@ -136,8 +131,8 @@ mod tests {
         for (stored, grant) in
             [(short, grant(KeyStatus::Disabled, None, None)), (&long, grant(KeyStatus::Disabled, Some(10), Some(20)))]
         {
-            assert_eq!(serde_json::to_string(&grant).unwrap(), stored);
-            assert_eq!(serde_json::from_str::<Grant>(stored).unwrap(), grant);
+            assert_eq!(grant.to_json(), stored);
+            assert_eq!(json::read(stored), Some(grant));
         }
         for (from, to) in [
             ("\"status\"", "\"workspaces\":[],\"status\""),
@@ -146,7 +141,7 @@ mod tests {
             ("\"jobs:*\"", "\"jobs\""),
             (",\"issued_at\":7", ""),
         ] {
-            assert!(serde_json::from_str::<Grant>(&short.replace(from, to)).is_err(), "{to}");
+            assert!(json::read::<Grant>(&short.replace(from, to)).is_none(), "{to}");
         }
     }
 }

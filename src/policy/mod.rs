@@ -15,7 +15,7 @@
 //!
 //! `routes.toml` is read by the build script, which includes `scope.rs`, `pattern.rs`, `methods.rs` and `route_source.rs`
 //! and writes a Rust table. So the Worker holds no TOML parser, the table costs nothing at start-up, and a wrong table does
-//! not build. Those four files therefore name nothing outside themselves except `std`, `serde` and `toml`.
+//! not build. Those four files therefore name nothing outside themselves except `std` and `toml`.
 //!
 //! A rule decides by the *spelling* of the path, and the upstream by what it makes of that spelling. The two must not come
 //! apart: [`CanonicalPath`] admits only paths with one spelling, and [`RouteTable::find`] takes no other.
@@ -31,6 +31,7 @@ mod route;
 #[cfg(test)]
 mod route_source; // otherwise part of the build script only
 mod scope;
+mod stored;
 mod time;
 
 pub use account::{Access, Account, AccountFault, AccountStatus, ApiAccess};

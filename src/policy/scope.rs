@@ -15,8 +15,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
-
 /// The most scopes that a key can have, or a request demand. Bounds the stored grant and the response header.
 pub const MAX_SCOPES: usize = 100;
 
@@ -24,8 +22,7 @@ pub const MAX_SCOPES: usize = 100;
 const MAX_NAME: usize = 32;
 
 /// One right, or a wildcard for several: `contacts:read`, `contacts:*`, `*:read`, `*`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(Cow<'static, str>);
 
 impl Scope {
@@ -73,20 +70,6 @@ impl fmt::Debug for Scope {
     }
 }
 
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Scope {
-    type Error = ScopeError;
-
-    fn try_from(text: String) -> Result<Self, ScopeError> {
-        Self::parse(&text)
-    }
-}
-
 /// Why a text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopeError {
@@ -105,8 +88,7 @@ impl fmt::Display for ScopeError {
 impl std::error::Error for ScopeError {}
 
 /// The scopes of a key: distinct, in the order they were given, at most [`MAX_SCOPES`]. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Vec<Scope>")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {
@@ -197,20 +179,6 @@ impl fmt::Debug for ScopeSet {
     }
 }
 
-impl Serialize for ScopeSet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
-    }
-}
-
-impl TryFrom<Vec<Scope>> for ScopeSet {
-    type Error = ScopeSetError;
-
-    fn try_from(scopes: Vec<Scope>) -> Result<Self, ScopeSetError> {
-        Self::new(scopes)
-    }
-}
-
 /// Why a list is not the scopes of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeSetError {
@@ -289,6 +257,7 @@ fn check_part(part: &str, offset: usize) -> Result<(), ScopeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::{self, ToJson};
 
     fn scope(text: &str) -> Scope {
         Scope::parse(text).unwrap()
@@ -361,8 +330,8 @@ mod tests {
     fn a_set_keeps_the_order_and_drops_repeats() {
         let set = ScopeSet::parse(["b:x", "a:x", "*:*", "b:x", "*"]).unwrap();
         assert_eq!(set.to_string(), "b:x a:x *");
-        assert_eq!(serde_json::to_string(&set).unwrap(), r#"["b:x","a:x","*"]"#);
-        assert_eq!(serde_json::from_str::<ScopeSet>(r#"["b:x","a:x","*:*","a:x"]"#).unwrap(), set);
+        assert_eq!(set.to_json(), r#"["b:x","a:x","*"]"#);
+        assert_eq!(json::read(r#"["b:x","a:x","*:*","a:x"]"#), Some(set));
         assert_eq!(ScopeSet::default().to_string(), "");
     }
 
@@ -374,6 +343,6 @@ mod tests {
         assert_eq!(ScopeSet::parse(all()), Err(ScopeSetError::TooMany));
         let error = ScopeSet::parse(["a:b", "a"]).unwrap_err();
         assert_eq!(error.to_string(), "element 1, byte 1: expected `:` and an action, as in `contacts:read`");
-        assert!(serde_json::from_str::<ScopeSet>(r#"["a"]"#).is_err());
+        assert!(json::read::<ScopeSet>(r#"["a"]"#).is_none());
     }
 }

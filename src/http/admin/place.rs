@@ -1,9 +1,8 @@
 //! Which shard an admin request belongs to, and how lists go on from one shard to the next.
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{authority::sql::INTEGER_MAX, credential::AccountRef};
+use crate::{authority::sql::INTEGER_MAX, credential::AccountRef, json::Json};
 
 use super::super::{parameters::Parameters, problem::Problem, reply::Reply};
 
@@ -101,8 +100,8 @@ pub fn external_id_in(method: &str, path: &str, body: &[u8]) -> Option<String> {
     if !on_account || !matches!(method, "POST" | "PATCH") {
         return None;
     }
-    let body: Value = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
-    body.get("external_id")?.as_str().map(str::to_owned)
+    let mut body = Json::parse(std::str::from_utf8(body).ok()?).ok()?.object()?;
+    Some(body.take("external_id")?.text()?.into_owned())
 }
 
 /// A number that is the same for the same text, to choose a slot by.
@@ -141,7 +140,7 @@ impl ShardPage {
             }
             _ => self.body,
         };
-        Reply::empty(200).with("content-type", "application/json").with_body(body)
+        Reply::of_json(200, body)
     }
 }
 

@@ -1,19 +1,18 @@
 //! From the Authority's answers to what administrators see. Members may be added here, none renamed.
 
-use serde::{Serialize, Serializer};
-
 use crate::{
     authority::{
         ListedStatus,
-        audit::{AuditEntry, AuditHead},
+        audit::AuditEntry,
         command::{Answer, Command},
         journal::StoredAnswer,
         lease::Terms,
         query::{Condition, Found},
         record::{AccountRecord, KeyRecord},
     },
-    credential::{AccountRef, KeyId, KeyText},
-    policy::{ApiAccess, ScopeSet, UnixMillis},
+    credential::KeyText,
+    json::{ObjectWriter, array},
+    policy::UnixMillis,
 };
 
 use super::{super::reply::Reply, place::Cursor};
@@ -23,25 +22,17 @@ use super::{super::reply::Reply, place::Cursor};
 /// `effective_by` is when everything granted before it has run out.
 #[must_use]
 pub fn stored(command: &Command, answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> StoredAnswer {
-    let mirrored = Some(MIRRORED);
     // What is new counts at once: nothing older can exist.
     let new = matches!(command, Command::CreateAccount(_) | Command::IssueKey { .. });
     let effective_at = (!new).then_some(effective_by);
-    let effective_by = effective_at.map(UnixMillis::to_rfc3339);
-    let (status, version, body) = match answer {
-        Answer::Account(record) => {
-            let view = AccountView { mirrored, effective_by, ..AccountView::of(record) };
-            (if new { 201 } else { 200 }, record.version, Reply::json(200, &view))
-        }
-        Answer::Key(record) => {
-            (200, record.version, Reply::json(200, &KeyView { mirrored, effective_by, ..KeyView::of(record, now) }))
-        }
-        Answer::Issued { record, .. } => {
-            let view = KeyView { key: Some(KEY), mirrored, ..KeyView::of(record, now) };
-            (201, record.version, Reply::json(201, &view))
-        }
+    let (version, mut view) = match answer {
+        Answer::Account(record) => (record.version, account(record)),
+        Answer::Key(record) => (record.version, key(record, now, None)),
+        Answer::Issued { record, .. } => (record.version, key(record, now, Some(KEY))),
     };
-    StoredAnswer { status, version, body: body.body.into_owned(), effective_at }
+    let effective_by = effective_at.map(UnixMillis::to_rfc3339);
+    let body = view.text("mirrored", MIRRORED).if_any("effective_by", effective_by).end();
+    StoredAnswer { status: if new { 201 } else { 200 }, version, body, effective_at }
 }
 
 /// The answer to a command. `mirrored` says whether KV has the change already.
@@ -52,7 +43,7 @@ pub fn complete(answer: &StoredAnswer, text: Option<&KeyText>, mirrored: bool) -
         // A key's text is ASCII without anything that JSON would escape.
         body = body.replacen(KEY_JSON, &format!("\"{}\"", text.expose()), 1);
     }
-    with_version(Reply::json(answer.status, &()), answer.version).with_body(body)
+    with_version(Reply::of_json(answer.status, body), answer.version)
 }
 
 /// In place of a new key's text.
@@ -72,160 +63,83 @@ fn with_version(reply: Reply, version: u64) -> Reply {
 pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
     let next_cursor = |next: Option<u64>| next.map(|before| Cursor { slot, before: Some(before) }.text());
     match found {
-        Found::Account(record) => with_version(Reply::json(200, &AccountView::of(record)), record.version),
-        Found::Key(record) => with_version(Reply::json(200, &KeyView::of(record, now)), record.version),
+        Found::Account(record) => with_version(Reply::of_json(200, account(record).end()), record.version),
+        Found::Key(record) => with_version(Reply::of_json(200, key(record, now, None).end()), record.version),
         Found::Accounts(records, next) => {
-            let data = records.iter().map(AccountView::of).collect();
-            Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
+            list(array(records.iter().map(|record| account(record).end())), next_cursor(*next))
         }
         Found::Keys(records, next) => {
-            let data = records.iter().map(|record| KeyView::of(record, now)).collect();
-            Reply::json(200, &ListView { data, next_cursor: next_cursor(*next) })
+            list(array(records.iter().map(|record| key(record, now, None).end())), next_cursor(*next))
         }
-        Found::Audit(entries, next) => audit(entries, next_cursor(*next).as_deref()),
+        Found::Audit(entries, next) => list(array(entries.iter().map(audit)), next_cursor(*next)),
     }
 }
 
 /// How the shard of `slot` is: what it grants, and after how many milliseconds a change counts everywhere as it is now.
 #[must_use]
 pub fn condition(condition: &Condition, slot: u8, terms: Terms, bound_ms: u64) -> Reply {
-    let view = ConditionView {
-        slot,
-        accounts: condition.accounts,
-        unmirrored: condition.unmirrored,
-        oldest_unmirrored_at: condition.oldest_unmirrored_at.map(UnixMillis::to_rfc3339),
-        keys_by_pepper: &condition.keys_by_pepper,
-        lease_ms: terms.lease_ms,
-        grace_ms: terms.grace_ms,
-        revocation_bound_ms: bound_ms,
-        accepted_in_grace: condition.accepted_in_grace,
-    };
-    Reply::json(200, &view)
+    let mut keys_by_pepper = ObjectWriter::new();
+    for (pepper, keys) in &condition.keys_by_pepper {
+        keys_by_pepper.number(&pepper.to_string(), *keys);
+    }
+    let json = ObjectWriter::new()
+        .number("slot", slot.into())
+        .number("accounts", condition.accounts)
+        .number("unmirrored", condition.unmirrored)
+        .value("oldest_unmirrored_at", &condition.oldest_unmirrored_at.map(UnixMillis::to_rfc3339))
+        .raw("keys_by_pepper", &keys_by_pepper.end())
+        .number("lease_ms", terms.lease_ms)
+        .number("grace_ms", terms.grace_ms)
+        .number("revocation_bound_ms", bound_ms)
+        .number("accepted_in_grace", condition.accepted_in_grace)
+        .end();
+    Reply::of_json(200, json)
+}
+
+fn list(data: String, next_cursor: Option<String>) -> Reply {
+    Reply::of_json(200, ObjectWriter::new().raw("data", &data).value("next_cursor", &next_cursor).end())
 }
 
 /// Audit entries go out as the very text that was hashed, with the hash as their last member.
-fn audit(entries: &[AuditEntry], next_cursor: Option<&str>) -> Reply {
-    let entries = entries.iter().map(|entry| {
-        let members = entry.text.strip_suffix('}').unwrap_or(&entry.text);
-        format!("{members},\"hash\":\"{}\"}}", entry.hash)
-    });
-    let data = entries.collect::<Vec<_>>().join(",");
-    let next_cursor = next_cursor.map_or_else(|| "null".into(), |cursor| format!("\"{cursor}\""));
-    Reply::json(200, &()).with_body(format!("{{\"data\":[{data}],\"next_cursor\":{next_cursor}}}"))
+fn audit(entry: &AuditEntry) -> String {
+    let members = entry.text.strip_suffix('}').unwrap_or(&entry.text);
+    format!("{members},\"hash\":\"{}\"}}", entry.hash)
 }
 
-#[derive(Serialize)]
-struct ConditionView<'a> {
-    slot: u8,
-    accounts: u64,
-    unmirrored: u64,
-    oldest_unmirrored_at: Option<String>,
-    #[serde(serialize_with = "as_object")]
-    keys_by_pepper: &'a [(u8, u64)],
-    lease_ms: u64,
-    grace_ms: u64,
-    revocation_bound_ms: u64,
-    accepted_in_grace: u64,
+fn account(record: &AccountRecord) -> ObjectWriter {
+    let head = &record.audit_head;
+    let mut view = ObjectWriter::new();
+    view.text("id", &record.id.to_string())
+        .text("name", &record.name)
+        .value("external_id", &record.external_id)
+        .text("brand", record.brand.as_str())
+        .text("status", record.status.as_str())
+        .value("max_active_keys", &record.max_active_keys.map(u64::from))
+        .value("api_access", &record.api_access)
+        .value("features", &record.features)
+        .value("default_scopes", &record.default_scopes)
+        .text("created_at", &record.created_at.to_rfc3339())
+        .value("created_by", &record.created_by)
+        .raw("audit_head", &ObjectWriter::new().number("number", head.number).text("hash", &head.hash).end());
+    view
 }
 
-fn as_object<S: Serializer>(pairs: &&[(u8, u64)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().copied())
-}
-
-#[derive(Serialize)]
-struct ListView<T> {
-    data: Vec<T>,
-    next_cursor: Option<String>,
-}
-
-#[derive(Serialize)]
-struct AccountView<'a> {
-    id: AccountRef,
-    name: &'a str,
-    external_id: Option<&'a str>,
-    brand: &'a str,
-    status: &'static str,
-    max_active_keys: Option<u32>,
-    api_access: ApiAccess,
-    features: &'a [String],
-    default_scopes: &'a ScopeSet,
-    created_at: String,
-    created_by: Option<&'a str>,
-    audit_head: &'a AuditHead,
-    /// In answers to commands only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mirrored: Option<&'static str>,
-    /// In answers to changes only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effective_by: Option<String>,
-}
-
-impl<'a> AccountView<'a> {
-    fn of(record: &'a AccountRecord) -> Self {
-        AccountView {
-            id: record.id,
-            name: &record.name,
-            external_id: record.external_id.as_deref(),
-            brand: record.brand.as_str(),
-            status: record.status.as_str(),
-            max_active_keys: record.max_active_keys,
-            api_access: record.api_access,
-            features: &record.features,
-            default_scopes: &record.default_scopes,
-            created_at: record.created_at.to_rfc3339(),
-            created_by: record.created_by.as_deref(),
-            audit_head: &record.audit_head,
-            mirrored: None,
-            effective_by: None,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct KeyView<'a> {
-    id: KeyId,
-    /// In the answer to its issue only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    account_id: AccountRef,
-    name: Option<&'a str>,
-    environment: &'static str,
-    scopes: &'a ScopeSet,
-    status: &'static str,
-    hint: &'a str,
-    not_before: Option<String>,
-    expires_at: Option<String>,
-    created_at: String,
-    created_by: Option<&'a str>,
-    last_used_at: Option<String>,
-    revoked_at: Option<String>,
-    /// In answers to commands only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mirrored: Option<&'static str>,
-    /// In answers to changes only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effective_by: Option<String>,
-}
-
-impl<'a> KeyView<'a> {
-    fn of(record: &'a KeyRecord, now: UnixMillis) -> Self {
-        KeyView {
-            id: record.id(),
-            key: None,
-            account_id: record.account,
-            name: record.name.as_deref(),
-            environment: record.environment.as_str(),
-            scopes: &record.scopes,
-            status: ListedStatus::of(record, now).as_str(),
-            hint: &record.hint,
-            not_before: record.not_before.map(UnixMillis::to_rfc3339),
-            expires_at: record.expires_at.map(UnixMillis::to_rfc3339),
-            created_at: record.created_at.to_rfc3339(),
-            created_by: record.created_by.as_deref(),
-            last_used_at: record.last_used_at.map(UnixMillis::to_rfc3339),
-            revoked_at: record.revoked_at.map(UnixMillis::to_rfc3339),
-            mirrored: None,
-            effective_by: None,
-        }
-    }
+/// `text` is in the answer to its issue only.
+fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter {
+    let mut view = ObjectWriter::new();
+    view.text("id", &record.id().to_string())
+        .if_any("key", text)
+        .text("account_id", &record.account.to_string())
+        .value("name", &record.name)
+        .text("environment", record.environment.as_str())
+        .value("scopes", &record.scopes)
+        .text("status", ListedStatus::of(record, now).as_str())
+        .text("hint", &record.hint)
+        .value("not_before", &record.not_before.map(UnixMillis::to_rfc3339))
+        .value("expires_at", &record.expires_at.map(UnixMillis::to_rfc3339))
+        .text("created_at", &record.created_at.to_rfc3339())
+        .value("created_by", &record.created_by)
+        .value("last_used_at", &record.last_used_at.map(UnixMillis::to_rfc3339))
+        .value("revoked_at", &record.revoked_at.map(UnixMillis::to_rfc3339));
+    view
 }

@@ -1,7 +1,5 @@
 //! From an admin request to a question or an order for the Authority.
 
-use serde_json::Value;
-
 use std::str::FromStr;
 
 use crate::{
@@ -12,6 +10,7 @@ use crate::{
         query::{Page, Query},
     },
     credential::{AccountRef, KeyId, NumberedSecret, Peppers, PresentedKey},
+    json::Json,
     policy::{Access, ApiAccess, UnixMillis},
 };
 
@@ -66,18 +65,18 @@ pub enum AdminRequest {
 pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Problem> {
     let segments: Vec<&str> = facts.path.split('/').collect();
     match (facts.method, segments.as_slice()) {
-        ("POST", ["accounts"]) => command(facts, new_account),
+        ("POST", ["accounts"]) => command(facts, &new_account),
         ("GET", ["accounts"]) => accounts(facts),
         (_, ["accounts"]) => Err(Problem::method_not_allowed("GET, POST")),
         (method, ["accounts", id, rest @ ..]) => {
             let account = AccountRef::parse(id).filter(|id| id.slot == facts.slot).ok_or_else(Problem::not_found)?;
             match (method, rest) {
                 ("GET", []) => ask(facts, Query::Account(account)),
-                ("PATCH", []) => change(facts, |members| account_change(members, account)),
+                ("PATCH", []) => change(facts, &|members| account_change(members, account)),
                 (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
                 ("GET", ["audit"]) => audit(facts, account),
                 (_, ["audit"]) => Err(Problem::method_not_allowed("GET")),
-                ("POST", ["keys"]) => command(facts, |members| new_key(members, account, facts.now)),
+                ("POST", ["keys"]) => command(facts, &|members| new_key(members, account, facts.now)),
                 ("GET", ["keys"]) => keys(facts, account),
                 (_, ["keys"]) => Err(Problem::method_not_allowed("GET, POST")),
                 ("POST", ["keys", "lookup"]) => lookup(facts, account, peppers),
@@ -86,10 +85,10 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
                     let key = KeyId::parse(id).ok_or_else(Problem::not_found)?;
                     match (method, rest) {
                         ("GET", []) => ask(facts, Query::Key(account, key)),
-                        ("PATCH", []) => change(facts, |members| key_change(members, account, key)),
+                        ("PATCH", []) => change(facts, &|members| key_change(members, account, key)),
                         (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
-                        ("POST", ["revoke"]) => order(facts, Precondition::Any, true, |members| {
-                            members.finish(&[])?;
+                        ("POST", ["revoke"]) => order(facts, Precondition::Any, true, &|members| {
+                            members.finish()?;
                             Ok(Command::RevokeKey { account, key })
                         }),
                         (_, ["revoke"]) => Err(Problem::method_not_allowed("POST")),
@@ -108,12 +107,14 @@ fn ask(facts: &Facts<'_>, query: Query) -> Result<AdminRequest, Problem> {
     Ok(AdminRequest::Ask(query))
 }
 
-fn command(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
+type Reading<'r> = &'r dyn Fn(Members<'_>) -> Result<Command, Problem>;
+
+fn command(facts: &Facts<'_>, read: Reading<'_>) -> Result<AdminRequest, Problem> {
     order(facts, Precondition::Any, false, read)
 }
 
 /// A command on what is there already, which says which version it is meant for.
-fn change(facts: &Facts<'_>, read: impl FnOnce(Members) -> Result<Command, Problem>) -> Result<AdminRequest, Problem> {
+fn change(facts: &Facts<'_>, read: Reading<'_>) -> Result<AdminRequest, Problem> {
     order(facts, if_match(facts.if_match)?, true, read)
 }
 
@@ -121,7 +122,7 @@ fn order(
     facts: &Facts<'_>,
     precondition: Precondition,
     may_wait: bool,
-    read: impl FnOnce(Members) -> Result<Command, Problem>,
+    read: Reading<'_>,
 ) -> Result<AdminRequest, Problem> {
     let mut parameters = Parameters::parse(facts.query);
     let effective = |text: &str| (text == "effective").then_some(());
@@ -151,7 +152,7 @@ fn actor(text: &str) -> Result<String, Problem> {
     ))
 }
 
-fn new_account(mut members: Members) -> Result<Command, Problem> {
+fn new_account(mut members: Members<'_>) -> Result<Command, Problem> {
     let account = NewAccount {
         name: members.required("name", values::name)?,
         external_id: members.nullable("external_id", values::reference),
@@ -163,11 +164,11 @@ fn new_account(mut members: Members) -> Result<Command, Problem> {
         features: members.optional("features", values::features).unwrap_or_default(),
         default_scopes: members.optional("default_scopes", values::scopes).unwrap_or_default(),
     };
-    members.finish(&["name", "external_id", "brand", "max_active_keys", "api_access", "features", "default_scopes"])?;
+    members.finish()?;
     Ok(Command::CreateAccount(account))
 }
 
-fn account_change(mut members: Members, account: AccountRef) -> Result<Command, Problem> {
+fn account_change(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
     let change = AccountChange {
         name: edit(members.optional("name", values::name)),
         external_id: edit(members.optional("external_id", or_null(values::reference))),
@@ -178,20 +179,11 @@ fn account_change(mut members: Members, account: AccountRef) -> Result<Command, 
         features: edit(members.optional("features", values::features)),
         default_scopes: edit(members.optional("default_scopes", values::scopes)),
     };
-    members.finish(&[
-        "name",
-        "external_id",
-        "brand",
-        "status",
-        "max_active_keys",
-        "api_access",
-        "features",
-        "default_scopes",
-    ])?;
+    members.finish()?;
     Ok(Command::ChangeAccount { account, change })
 }
 
-fn new_key(mut members: Members, account: AccountRef, now: UnixMillis) -> Result<Command, Problem> {
+fn new_key(mut members: Members<'_>, account: AccountRef, now: UnixMillis) -> Result<Command, Problem> {
     let key = NewKey {
         name: members.nullable("name", values::name),
         environment: members.required("environment", values::environment)?,
@@ -199,7 +191,7 @@ fn new_key(mut members: Members, account: AccountRef, now: UnixMillis) -> Result
         not_before: members.nullable("not_before", values::instant),
         expires_at: members.nullable("expires_at", values::instant),
     };
-    members.finish(&["name", "environment", "scopes", "not_before", "expires_at"])?;
+    members.finish()?;
     if key.expires_at.is_some_and(|end| end <= now) {
         return Err(Problem::field("expires_at", "expires_at must lie in the future."));
     }
@@ -211,12 +203,12 @@ fn new_key(mut members: Members, account: AccountRef, now: UnixMillis) -> Result
     Ok(Command::IssueKey { account, key })
 }
 
-fn key_change(mut members: Members, account: AccountRef, key: KeyId) -> Result<Command, Problem> {
+fn key_change(mut members: Members<'_>, account: AccountRef, key: KeyId) -> Result<Command, Problem> {
     let change = KeyChange {
         name: edit(members.optional("name", or_null(values::name))),
         disabled: edit(members.optional("disabled", values::flag)),
     };
-    members.finish(&["name", "disabled"])?;
+    members.finish()?;
     Ok(Command::ChangeKey { account, key, change })
 }
 
@@ -224,8 +216,10 @@ fn edit<T>(value: Option<T>) -> Edit<T> {
     value.map_or(Edit::Keep, Edit::Set)
 }
 
-fn or_null<T>(parse: impl FnOnce(Value) -> Result<T, String>) -> impl FnOnce(Value) -> Result<Option<T>, String> {
-    |value| if value.is_null() { Ok(None) } else { parse(value).map(Some) }
+fn or_null<'a, T>(
+    parse: impl FnOnce(Json<'a>) -> Result<T, String>,
+) -> impl FnOnce(Json<'a>) -> Result<Option<T>, String> {
+    |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) }
 }
 
 /// Which key is this? What is no key of ours is as unknown as another account's key, or one that never was.
@@ -233,7 +227,7 @@ fn lookup(facts: &Facts<'_>, account: AccountRef, peppers: &Peppers) -> Result<A
     Parameters::parse(facts.query).finish(&[])?;
     let mut members = Members::read(facts.content_type, facts.body)?;
     let text = members.required("key", values::text)?;
-    members.finish(&["key"])?;
+    members.finish()?;
     let recognised = PresentedKey::parse(&text).ok().and_then(|key| peppers.recognise(&key));
     let recognised = recognised.filter(|key| key.account == account).ok_or_else(Problem::not_found)?;
     Ok(AdminRequest::Ask(Query::KeyByDigest(account, recognised.digest)))

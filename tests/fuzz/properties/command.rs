@@ -12,7 +12,8 @@ use keygate::{
         Problem,
         admin::{self, AdminRequest, Facts, Place, query_for_slot},
     },
-    policy::{MAX_SCOPES, ScopeSet, UnixMillis},
+    json::ToJson,
+    policy::{MAX_SCOPES, UnixMillis},
 };
 use serde_json::{Map, Value, json};
 
@@ -229,26 +230,26 @@ fn written(command: &Command) -> Value {
         Command::CreateAccount(account) => json!({
             "name": account.name,
             "external_id": account.external_id,
-            "brand": account.brand,
+            "brand": account.brand.as_str(),
             "max_active_keys": account.max_active_keys,
-            "api_access": account.api_access,
+            "api_access": stored(&account.api_access),
             "features": account.features,
-            "default_scopes": account.default_scopes,
+            "default_scopes": stored(&account.default_scopes),
         }),
         Command::ChangeAccount { change, .. } => object([
             ("name", set(&change.name).map(|name| json!(name))),
             ("external_id", set(&change.external_id).map(|id| json!(id))),
-            ("brand", set(&change.brand).map(|brand| json!(brand))),
-            ("status", set(&change.status).map(|status| json!(status))),
+            ("brand", set(&change.brand).map(|brand| json!(brand.as_str()))),
+            ("status", set(&change.status).map(|status| json!(status.as_str()))),
             ("max_active_keys", set(&change.max_active_keys).map(|limit| json!(limit))),
-            ("api_access", set(&change.api_access).map(|access| json!(access))),
+            ("api_access", set(&change.api_access).map(stored)),
             ("features", set(&change.features).map(|features| json!(features))),
-            ("default_scopes", set(&change.default_scopes).map(|scopes| json!(scopes))),
+            ("default_scopes", set(&change.default_scopes).map(stored)),
         ]),
         Command::IssueKey { key, .. } => object([
             ("name", Some(json!(key.name))),
-            ("environment", Some(json!(key.environment))),
-            ("scopes", key.scopes.as_ref().map(|scopes: &ScopeSet| json!(scopes))),
+            ("environment", Some(json!(key.environment.as_str()))),
+            ("scopes", key.scopes.as_ref().map(stored)),
             ("not_before", Some(json!(key.not_before.map(UnixMillis::to_rfc3339)))),
             ("expires_at", Some(json!(key.expires_at.map(UnixMillis::to_rfc3339)))),
         ]),
@@ -258,6 +259,10 @@ fn written(command: &Command) -> Value {
         ]),
         Command::RevokeKey { .. } => json!({}),
     }
+}
+
+fn stored(value: &impl ToJson) -> Value {
+    serde_json::from_str(&value.to_json()).unwrap()
 }
 
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {

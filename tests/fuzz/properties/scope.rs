@@ -1,5 +1,6 @@
 //! Scopes: the grammar, sets of them, what a request demands, and what covers what.
 
+use keygate::json::{self, ToJson};
 use keygate::policy::{MAX_SCOPES, Scope, ScopeSet, ScopeSetError, parse_demand};
 
 /// The input is a list of scopes, one a line. A line may hold several, as a `scope` parameter may; and the whole may
@@ -10,7 +11,7 @@ pub fn check(input: &[u8]) {
     let scopes: Vec<Scope> = lines.iter().filter_map(|line| scope(line)).collect();
     set(&lines, scopes.len());
     demand(&lines);
-    if let Ok(set) = serde_json::from_str::<ScopeSet>(text) {
+    if let Some(set) = json::read::<ScopeSet>(text) {
         well_formed(&set);
     }
     covering(&scopes);
@@ -63,8 +64,7 @@ fn well_formed(set: &ScopeSet) {
     assert!(text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));
     let words = text.split(' ').filter(|word| !word.is_empty());
     assert_eq!(ScopeSet::parse(words).as_ref(), Ok(set));
-    let json = serde_json::to_string(set).unwrap();
-    assert_eq!(&serde_json::from_str::<ScopeSet>(&json).unwrap(), set);
+    assert_eq!(json::read::<ScopeSet>(&set.to_json()).as_ref(), Some(set));
     assert!(set.covers_all(scopes) && set.missing(scopes).is_empty());
 }
 
