@@ -125,6 +125,11 @@ fn admin_commands() {
     random("command", 3_000);
 }
 
+#[test]
+fn json_texts() {
+    random("json", 3_000);
+}
+
 /// Tries so many inputs: each one of the corpus, changed a few times.
 fn random(name: &str, inputs: usize) {
     let target = *TARGETS.iter().find(|target| target.name == name).unwrap();

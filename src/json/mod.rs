@@ -129,6 +129,3 @@ impl FromJson for Vec<String> {
         Some(json.texts()?.into_iter().map(Cow::into_owned).collect())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,8 @@ pub(super) fn whole(written: &str) -> Option<u64> {
     let (mantissa, exponent) = written.split_once(['e', 'E']).unwrap_or((written, "0"));
     let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let after = after.trim_end_matches('0');
-    let digits = [before.trim_start_matches('-'), after].concat();
+    let mut digits = String::from(before.trim_start_matches('-'));
+    digits.push_str(after);
     let digits = digits.trim_start_matches('0');
     let significant = digits.trim_end_matches('0');
     if significant.is_empty() {

@@ -30,7 +30,7 @@ impl Error {
     /// The same, seen from outside of the member or item `step`.
     fn within(mut self, step: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = [step, dot, &self.path].concat();
+        self.path = format!("{step}{dot}{}", self.path);
         self
     }
 }

@@ -6,6 +6,7 @@
 pub mod bearer;
 pub mod command;
 pub mod copy;
+pub mod json;
 pub mod key_text;
 pub mod message;
 pub mod path;
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "key_text", check: key_text::check },
     Target { name: "bearer", check: bearer::check },
     Target { name: "scope", check: scope::check },
@@ -31,4 +32,5 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "message", check: message::check },
     Target { name: "path", check: path::check },
     Target { name: "command", check: command::check },
+    Target { name: "json", check: json::check },
 ];
