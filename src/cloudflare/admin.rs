@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use js_sys::Array;
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::future_to_promise;
 use web_sys::{Request, Response};
 
 use crate::{
@@ -37,7 +36,7 @@ pub(super) fn answer(
     }
     let (request, env, path, query) =
         (<Request as Clone>::clone(request), env.clone(), path.to_owned(), query.to_owned());
-    Ok(future_to_promise(async move {
+    Ok(convert::promise(async move {
         let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
         #[cfg(feature = "trap")]
         super::trap::in_async(&request).await;

@@ -1,8 +1,10 @@
 //! Between the runtime's requests and answers and ours.
 
-use js_sys::{Reflect, Uint8Array};
+use std::pin::Pin;
+
+use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, ReadableStreamDefaultReader, Request, Response, ResponseInit};
 
 use crate::http::{BODY_BYTES_MAX, Reply};
@@ -33,6 +35,12 @@ pub(super) fn response(reply: &Reply) -> Result<Response, JsValue> {
     init.set_headers(&headers);
     let body = Some(reply.body.as_ref()).filter(|body| !body.is_empty());
     Response::new_with_opt_str_and_init(body, &init)
+}
+
+/// What the runtime waits for. Boxed: what makes a promise of a future is in the WASM once, not once for each.
+pub(super) fn promise(work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    let boxed: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(work);
+    future_to_promise(boxed)
 }
 
 /// Reads the body, up to one chunk more than is ever accepted: enough to see that it is too long.

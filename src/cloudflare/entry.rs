@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
 
 use crate::{
@@ -89,7 +88,7 @@ fn decide(
         }
         step => step,
     };
-    Ok(future_to_promise(async move {
+    Ok(convert::promise(async move {
         let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
         #[cfg(feature = "trap")]
         super::trap::in_async(&request).await;

@@ -1,7 +1,6 @@
 //! `healthz`: for anyone, whether this Worker runs; for operators, how each shard is.
 
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::future_to_promise;
 use web_sys::Request;
 
 use crate::{
@@ -42,7 +41,7 @@ pub(super) fn answer(request: &Request, env: &Env, query: &str) -> Result<JsValu
         }
     }
     let env = env.clone();
-    Ok(future_to_promise(async move {
+    Ok(convert::promise(async move {
         let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
         Ok(convert::response(&verbose_reply(&env, settings).await)?.into())
     })

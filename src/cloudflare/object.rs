@@ -11,7 +11,7 @@ use std::{
 
 use js_sys::{Array, Promise};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::{JsFuture, future_to_promise, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::Request;
 
 use crate::{
@@ -81,7 +81,7 @@ impl Authority {
     /// Answers a question of the Worker's.
     pub fn fetch(&self, request: Request) -> Promise {
         let object = self.0.clone();
-        future_to_promise(async move {
+        convert::promise(async move {
             let reply = match object.reply(&request).await {
                 Ok(reply) => reply,
                 Err(error) => {
@@ -97,7 +97,7 @@ impl Authority {
     /// Does what has waited for its time. A rejected promise has the runtime ring again.
     pub fn alarm(&self) -> Promise {
         let object = self.0.clone();
-        future_to_promise(async move {
+        convert::promise(async move {
             object.alarm().await.map_err(|error| js_sys::Error::new(&error.0))?;
             Ok(JsValue::UNDEFINED)
         })
@@ -317,7 +317,7 @@ impl Object {
             .into_iter()
             .map(|put| {
                 let (shard, env) = (shard.clone(), self.env.clone());
-                future_to_promise(async move {
+                convert::promise(async move {
                     let stored = mirror::put(&env, &put).await;
                     let settled = shard.courier.borrow_mut().finished(&shard.storage, &put, stored, now());
                     if let Err(error) = settled {
@@ -401,10 +401,11 @@ impl Shard {
         let setting = self.storage.set_alarm(at)?;
         self.alarm_at.set(Some(at));
         // The output gate waits for the write; the promise tells nothing more.
-        spawn_local(async move {
+        let _settled = convert::promise(async move {
             if JsFuture::from(setting).await.is_err() {
                 log("the alarm could not be set");
             }
+            Ok(JsValue::UNDEFINED)
         });
         Ok(())
     }

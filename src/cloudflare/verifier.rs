@@ -5,7 +5,7 @@ use std::{cell::RefCell, time::Duration};
 
 use js_sys::Promise;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{
     authority::copy::SigningKeys,
@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     config::{Config, config},
+    convert,
     env::Env,
     log::log,
     mirror, stub,
@@ -110,7 +111,7 @@ pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, ver
 
 /// Has the runtime keep the request's context until `work` is done.
 fn behind(around: &Surroundings<'_>, work: impl Future<Output = ()> + 'static) -> Promise {
-    let promise = future_to_promise(async move {
+    let promise = convert::promise(async move {
         work.await;
         Ok(JsValue::UNDEFINED)
     });
