@@ -7,7 +7,8 @@
 //! An instance that was superseded does not notice, and reads on in its old database; but nothing that it writes
 //! becomes durable, and no answer goes out before what was written until then is. So a lease counts from the instance's
 //! last durable write, and a new one writes before it answers: all leases of the old one have ended when the new one
-//! says so, whatever the old one still does.
+//! says so, whatever the old one still does. Each of these writes changes the row: of an `UPDATE` that leaves all as it
+//! was SQLite writes no page, and then there is nothing that would have to become durable.
 //!
 //! Assumed of clocks: an object's is not set forward, nor set back unseen. What happened in the future by a clock that was
 //! set back is taken for having happened now, which makes every wait longer and none shorter. Where nothing happened in
@@ -69,7 +70,7 @@ impl Leases {
     /// Trouble with SQLite.
     pub fn begin(sql: &impl Sql, terms: Terms, now: UnixMillis) -> Result<Leases, SqlError> {
         let written = sql.run(
-            "UPDATE meta SET heartbeat = ?1, granted = max(granted, ?2) RETURNING granted",
+            "UPDATE meta SET heartbeat = ?1 + (heartbeat = ?1), granted = max(granted, ?2) RETURNING granted",
             &[now.as_millis().into(), terms.total_ms().into()],
         )?;
         let granted_ms = only(written)?.number()?;
@@ -100,7 +101,10 @@ impl Leases {
             (self.granted_at, age) = (now, 0);
         } else if set_back || outlived || age > self.terms.lease_ms / 10 {
             let granted_ms = if outlived { total_ms } else { self.granted_ms };
-            sql.run("UPDATE meta SET heartbeat = ?1, granted = ?2", &[now.as_millis().into(), granted_ms.into()])?;
+            sql.run(
+                "UPDATE meta SET heartbeat = ?1 + (heartbeat = ?1), granted = ?2",
+                &[now.as_millis().into(), granted_ms.into()],
+            )?;
             self.granted_ms = granted_ms;
             self.written_at = now;
             age = 0;
@@ -144,12 +148,12 @@ impl Leases {
     }
 }
 
-/// A write that changes nothing: the answer goes out only if this instance has not been superseded.
+/// A write: the answer goes out only if this instance has not been superseded.
 ///
 /// # Errors
 /// Trouble with SQLite.
 pub(super) fn confirm(sql: &impl Sql) -> Result<(), SqlError> {
-    sql.run("UPDATE meta SET heartbeat = heartbeat", &[])?;
+    sql.run("UPDATE meta SET heartbeat = heartbeat + 1", &[])?;
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Caches tell it with their syncs, each use at most once; what a failed sync or the end of an instance loses is not told
 //! again. So counts are lower bounds. Rows written are the dearest thing here: what a key's row is to be told waits in
-//! memory for a minute since that was last written.
+//! memory for a minute since that was last written, and then for the next round, which many rows share.
+
+use std::collections::BTreeMap;
 
 use crate::{credential::Digest, policy::UnixMillis};
 
@@ -14,6 +16,16 @@ use super::{
 
 /// How long a row stays as it is, in milliseconds.
 pub const WRITE_INTERVAL_MS: u64 = 60_000;
+
+/// Rounds of writing are so far apart at least, in milliseconds: each is an alarm, which costs two rows itself.
+pub const WRITE_ROUND_MS: u64 = 10_000;
+
+/// Rows that one round writes; there is another a second later while there are more. In their minute it gets round to all
+/// of [`ROWS_MAX`], and no answer waits long behind one round's commit.
+pub const ROWS_PER_ROUND: usize = 2_000;
+
+/// Rows in memory, about 100 bytes each. Where there is no room, a use is written at once.
+pub const ROWS_MAX: usize = 65_536;
 
 /// What a cache tells of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +41,19 @@ pub struct Use {
 /// What is not written yet, and what was written within the last minute. All of it may be lost.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// In the order of digest and day.
-    rows: Vec<Row>,
-    /// Nothing is to be written before.
+    rows: BTreeMap<Place, Row>,
+    /// The round before which nothing is to be written; none = nothing waits.
     next_due: Option<UnixMillis>,
+    /// When room was last looked for.
+    swept_at: Option<UnixMillis>,
 }
 
-/// What is to be told to a row of the table: a key's, of one day (UTC, counted from 1970).
+/// Where a row of the table is: the key's, of one day (UTC, counted from 1970).
+type Place = (Digest, u64);
+
+/// What is to be told to a row of the table.
 #[derive(Debug)]
 struct Row {
-    digest: Digest,
-    day: u64,
     count: u64,
     last_at: UnixMillis,
     /// When it was last written; none = never, by this instance.
@@ -58,41 +72,56 @@ impl Tally {
         let mut wrote = false;
         for Use { digest, count, age_ms } in uses {
             let at = UnixMillis::from_millis(now.as_millis().saturating_sub(*age_ms));
-            let day = at.as_millis() / DAY_MS;
-            let found = self.rows.binary_search_by(|row| row.digest.cmp(digest).then(row.day.cmp(&day)));
-            let place = found.unwrap_or_else(|place| {
-                let row =
-                    Row { digest: *digest, day, count: 0, last_at: UnixMillis::EPOCH, written_at: None, waits: false };
-                self.rows.insert(place, row);
-                place
-            });
-            let Some(row) = self.rows.get_mut(place) else { continue };
+            let place = (*digest, at.as_millis() / DAY_MS);
+            let mut passing = Row::new();
+            let row = if self.rows.contains_key(&place) || self.has_room(now) {
+                self.rows.entry(place).or_insert_with(Row::new)
+            } else {
+                &mut passing
+            };
             row.waits |= *count > 0 || at > row.last_at;
             row.count = row.count.saturating_add((*count).into());
             row.last_at = row.last_at.max(at);
-            let outcome = row.write_if_due(sql, now);
+            let outcome = row.write_if_due(sql, &place, now);
             if row.waits {
-                let due_at = row.due_at();
-                self.next_due = Some(self.next_due.map_or(due_at, |next| next.min(due_at)));
+                let round = row.round();
+                self.next_due = Some(self.next_due.map_or(round, |next| next.min(round)));
             }
             wrote |= outcome?;
         }
         Ok(wrote)
     }
 
-    /// Writes what has waited for a minute since its row was last written. True when anything was written.
+    /// Writes what has waited for a minute since its row was last written, up to [`ROWS_PER_ROUND`] of it. True when
+    /// anything was written.
     ///
     /// # Errors
     /// Trouble with SQLite; what was not written waits.
     pub fn write_due(&mut self, sql: &impl Sql, now: UnixMillis) -> Result<bool, SqlError> {
         let mut wrote = false;
-        for row in &mut self.rows {
-            wrote |= row.write_if_due(sql, now)?;
+        let due = self.rows.iter_mut().filter(|(_, row)| row.waits && row.is_due(now));
+        for (place, row) in due.take(ROWS_PER_ROUND) {
+            wrote |= row.write_if_due(sql, place, now)?;
         }
-        // A row that rests is known to the database alone.
-        self.rows.retain(|row| row.waits || !row.is_due(now));
-        self.next_due = self.rows.iter().filter(|row| row.waits).map(Row::due_at).min();
+        self.sweep(now);
+        self.next_due = self.rows.values().filter(|row| row.waits).map(Row::round).min();
         Ok(wrote)
+    }
+
+    /// True if a further row fits.
+    fn has_room(&mut self, now: UnixMillis) -> bool {
+        let is_full = self.rows.len() >= ROWS_MAX;
+        // It takes a look at every row, so not for each use.
+        if is_full && self.swept_at.is_none_or(|at| at > now || at.saturating_add_millis(WRITE_ROUND_MS) <= now) {
+            self.sweep(now);
+        }
+        self.rows.len() < ROWS_MAX
+    }
+
+    /// A row that rests is known to the database alone.
+    fn sweep(&mut self, now: UnixMillis) {
+        self.rows.retain(|_, row| row.waits || !row.is_due(now));
+        self.swept_at = Some(now);
     }
 
     /// Adds to what was found in the database what is not written yet.
@@ -105,11 +134,13 @@ impl Tally {
     }
 
     fn add_to_record(&self, record: &mut KeyRecord) {
-        let waiting = self.rows.iter().filter(|row| row.waits && row.digest == record.digest);
-        record.last_used_at = waiting.map(|row| Some(row.last_at)).fold(record.last_used_at, Option::max);
+        let of_key = self.rows.range((record.digest, 0)..=(record.digest, u64::MAX));
+        let waiting = of_key.filter(|(_, row)| row.waits).map(|(_, row)| Some(row.last_at));
+        record.last_used_at = waiting.fold(record.last_used_at, Option::max);
     }
 
-    /// When there is something to write; none while nothing waits. Every sync asks, so it is kept, and not looked for.
+    /// When there is something to write: a multiple of [`WRITE_ROUND_MS`], so that many rows share one alarm. None while
+    /// nothing waits. Every sync asks, so it is kept, and not looked for.
     #[must_use]
     pub fn next_due(&self) -> Option<UnixMillis> {
         self.next_due
@@ -117,6 +148,15 @@ impl Tally {
 }
 
 impl Row {
+    fn new() -> Self {
+        Row { count: 0, last_at: UnixMillis::EPOCH, written_at: None, waits: false }
+    }
+
+    /// The first round that writes it.
+    fn round(&self) -> UnixMillis {
+        UnixMillis::from_millis(self.due_at().as_millis().div_ceil(WRITE_ROUND_MS).saturating_mul(WRITE_ROUND_MS))
+    }
+
     fn due_at(&self) -> UnixMillis {
         self.written_at.map_or(UnixMillis::EPOCH, |at| at.saturating_add_millis(WRITE_INTERVAL_MS))
     }
@@ -127,16 +167,17 @@ impl Row {
     }
 
     /// True when the database has changed: a use of a key that nobody knows, or one told before, changes nothing.
-    fn write_if_due(&mut self, sql: &impl Sql, now: UnixMillis) -> Result<bool, SqlError> {
+    fn write_if_due(&mut self, sql: &impl Sql, place: &Place, now: UnixMillis) -> Result<bool, SqlError> {
         if !self.waits || !self.is_due(now) {
             return Ok(false);
         }
+        let (digest, day) = place;
         let written = sql.run(
             "INSERT INTO usage (digest, day, count, last_at) SELECT digest, ?2, ?3, ?4 FROM keys WHERE digest = ?1
              ON CONFLICT (digest, day) DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at)
                 WHERE excluded.count > 0 OR excluded.last_at > last_at
              RETURNING day",
-            &[self.digest.to_hex().into(), self.day.into(), self.count.into(), self.last_at.as_millis().into()],
+            &[digest.to_hex().into(), (*day).into(), self.count.into(), self.last_at.as_millis().into()],
         )?;
         self.count = 0;
         self.waits = false;

@@ -1,7 +1,8 @@
 //! Which keys were used, until the Authority has been told.
 //!
 //! A use is told at most once: one whose telling may have been lost is told again with its time alone. So counts are
-//! lower bounds, and the time of the last use is right.
+//! lower bounds, and the time of the last use is right to within a minute: a use waits for a sync that is made anyway,
+//! but where none of this key's last minute was told, no longer than [`TELL_AFTER_MS`].
 
 use crate::{
     authority::{
@@ -18,8 +19,13 @@ use super::cache::BySubject;
 /// Keys whose use is noted at a time; beyond that, uses of further keys go uncounted until some have been told.
 const KEYS_MAX: usize = 4_096;
 
-/// For so long after a telling, a key's further uses wait for a sync that is made anyway.
+/// For so long after a use that was told, a key's further uses wait for a sync that is made anyway.
 const TOLD_FOR_MS: u64 = 60_000;
+
+/// How long the uses of an isolate wait for a sync that is made anyway. Longer than the half of a usual lease, after which
+/// an isolate in use renews it; and the runtime ends what goes on for 30 s after an answer (Cloudflare Workers,
+/// `waitUntil`), of which two syncs may take 2.5 s each.
+pub const TELL_AFTER_MS: u64 = 10_000;
 
 /// The uses of one shard's keys in this isolate.
 #[derive(Debug, Default)]
@@ -36,11 +42,19 @@ struct Noted {
     last_at: UnixMillis,
     /// There is something to tell.
     untold: bool,
+    /// The last use that was told.
     told_at: Option<UnixMillis>,
 }
 
+impl Noted {
+    /// Of this key's last minute something was told.
+    fn is_fresh(&self, now: UnixMillis) -> bool {
+        self.told_at.is_some_and(|at| at.saturating_add_millis(TOLD_FOR_MS) > now)
+    }
+}
+
 impl Uses {
-    /// Notes a use. True if it is to be told soon: nothing has been told of this key for a minute.
+    /// Notes a use. True if it is to be told soon: nothing of this key's last minute was.
     pub(super) fn note(&mut self, digest: &Digest, now: UnixMillis) -> bool {
         let subject = Subject::key(digest).number();
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&subject) {
@@ -56,19 +70,17 @@ impl Uses {
         noted.count = noted.count.saturating_add(1);
         noted.last_at = now;
         noted.untold = true;
-        noted.told_at.is_none_or(|at| at.saturating_add_millis(TOLD_FOR_MS) <= now)
+        !noted.is_fresh(now)
     }
 
-    /// True if there is something to tell.
-    pub(super) fn any(&self) -> bool {
-        self.keys.values().any(|noted| noted.untold)
+    /// True if there is something to tell that shall not wait for a sync that is made anyway.
+    pub(super) fn any_soon(&self, now: UnixMillis) -> bool {
+        self.keys.values().any(|noted| noted.untold && !noted.is_fresh(now))
     }
 
     /// Takes what is to be told now.
     pub(super) fn take(&mut self, now: UnixMillis) -> Vec<Use> {
-        self.keys.retain(|_, noted| {
-            noted.untold || noted.told_at.is_some_and(|at| at.saturating_add_millis(TOLD_FOR_MS) > now)
-        });
+        self.keys.retain(|_, noted| noted.untold || noted.is_fresh(now));
         // Begun where it ended last time, or keys that come first and are always in use would be all that is ever told.
         let untold = self.keys.values().filter(|noted| noted.untold).count();
         let skip = if self.passed < untold { self.passed } else { 0 };
@@ -77,7 +89,7 @@ impl Uses {
         untold
             .map(|noted| {
                 noted.untold = false;
-                noted.told_at = Some(now);
+                noted.told_at = Some(noted.last_at);
                 let count = std::mem::take(&mut noted.count);
                 Use { digest: noted.digest, count, age_ms: now.saturating_millis_since(noted.last_at) }
             })

@@ -26,7 +26,7 @@ use super::{
     uses::Uses,
 };
 
-pub use super::flights::Call;
+pub use super::{flights::Call, uses::TELL_AFTER_MS};
 
 /// A clock that goes back by more than this has been set, and the lease that was measured with it counts as over. Less
 /// is what interleaved requests may see; within it the latest time seen counts.
@@ -228,11 +228,11 @@ impl View {
         soon
     }
 
-    /// A sync that tells what was used, if none has meanwhile.
+    /// A sync that tells what was used, if none has meanwhile and it shall not wait for one.
     pub fn tell(&mut self, now: UnixMillis) -> Option<Call> {
         let now = self.tick(now);
         self.teller_until = UnixMillis::EPOCH;
-        if self.uses.any() || self.graced > 0 { self.ask(None, now) } else { None }
+        if self.uses.any_soon(now) || self.graced > 0 { self.ask(None, now) } else { None }
     }
 
     fn begin(&mut self, want: Option<Want>, now: UnixMillis) -> Call {
@@ -349,6 +349,3 @@ impl View {
         }
     }
 }
-
-/// How long the uses of an isolate wait for a sync that is made anyway.
-pub const TELL_AFTER_MS: u64 = 2_000;

@@ -6,11 +6,12 @@ use keygate::{
         schema,
         sql::Sql,
     },
+    credential::{AccountRef, Digest},
     policy::UnixMillis,
 };
 use proptest::prelude::*;
 
-use super::support::{EPOCH, Sqlite};
+use super::support::{EPOCH, SLOT, Shard, Sqlite};
 
 const SHORT: Terms = Terms { lease_ms: 5_000, grace_ms: 0 };
 const LONG: Terms = Terms { lease_ms: 60_000, grace_ms: 300_000 };
@@ -46,6 +47,30 @@ fn a_superseded_instance_grants_nothing_beyond_a_lease_after_its_last_durable_wr
         } else {
             assert!(age > 500);
         }
+    }
+}
+
+/// Of an `UPDATE` that leaves all as it was SQLite writes no page: nothing would have to become durable, and a superseded
+/// instance could answer.
+#[test]
+fn what_proves_an_instance_to_be_the_one_changes_the_database_though_no_time_has_passed() {
+    let shard = Shard::new();
+    let unknown = Digest::from_bytes([9; 24]);
+    let account = AccountRef { slot: SLOT, number: 1 };
+    for _ in 0..3 {
+        let before = shard.sql.dump();
+        assert_eq!(shard.copies(&unknown, account), (None, None));
+        assert_ne!(shard.sql.dump(), before, "before a key is called unknown");
+    }
+    for _ in 0..3 {
+        let before = shard.sql.dump();
+        let mut leases = begun(&shard.sql, SHORT, START);
+        assert_ne!(shard.sql.dump(), before, "before an instance answers");
+        let [heartbeat, ..] = meta(&shard.sql);
+        let before = shard.sql.dump();
+        leases.wrote(at(heartbeat - 501));
+        leases.grant(&shard.sql, at(heartbeat)).unwrap();
+        assert_ne!(shard.sql.dump(), before, "before a lease is granted");
     }
 }
 

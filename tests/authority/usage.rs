@@ -1,11 +1,12 @@
-//! Usage: a key's row is written once a minute at most, and its counts are lower bounds.
+//! Usage: a key's row is written once a minute at most, many rows in one round, and its counts are lower bounds.
 
 use keygate::{
     authority::{
         command::Command,
         query::{Found, Page, Query},
         record::KeyRecord,
-        usage::{Tally, Use, WRITE_INTERVAL_MS},
+        sql::{Sql, Value},
+        usage::{ROWS_MAX, ROWS_PER_ROUND, Tally, Use, WRITE_INTERVAL_MS, WRITE_ROUND_MS},
     },
     credential::Digest,
     policy::UnixMillis,
@@ -51,6 +52,76 @@ fn a_busy_key_costs_one_row_a_minute() {
         shard.advance(1_000);
     }
     assert_eq!(written, 10);
+}
+
+#[test]
+fn rows_that_are_due_within_ten_seconds_are_written_in_one_round_and_none_waits_longer_than_that() {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme"));
+    let keys: Vec<KeyRecord> = (0..60).map(|_| shard.issue(account.id, new_key()).0).collect();
+    let mut tally = Tally::default();
+    let (mut rounds, mut written) = (0_u64, 0);
+    let end = shard.now().saturating_add_millis(20 * WRITE_INTERVAL_MS);
+    // Every second another key, so each once a minute and a second later.
+    for key in keys.iter().cycle() {
+        if shard.now() >= end {
+            break;
+        }
+        written += u64::from(take(&shard, &mut tally, key.digest, 1, 0));
+        shard.advance(500);
+        written += u64::from(take(&shard, &mut tally, key.digest, 1, 0));
+        shard.advance(517);
+        if tally.next_due().is_some_and(|due| due <= shard.now()) {
+            rounds += 1;
+            written += u64::from(tally.write_due(&shard.sql, shard.now()).unwrap());
+            let age = "SELECT ?1 - min(last_at) FROM (SELECT max(last_at) AS last_at FROM usage GROUP BY digest)";
+            let oldest = shard.sql.run(age, &[shard.now().as_millis().into()]).unwrap();
+            let Value::Integer(oldest) = oldest[0][0] else { panic!("no number") };
+            // Each key was used within the last 61.02 s; a second is how seldom this test looks.
+            assert!(oldest.unsigned_abs() <= 61_020 + WRITE_ROUND_MS + 1_017, "{oldest} ms");
+        }
+    }
+    assert!(rounds <= 20 * WRITE_INTERVAL_MS / WRITE_ROUND_MS, "{rounds} rounds");
+    assert!(written > 0);
+}
+
+#[test]
+fn a_round_writes_a_bounded_number_of_rows_and_the_next_one_the_rest() {
+    let shard = Shard::new();
+    let mut tally = Tally::default();
+    for _ in 0..2 {
+        for number in 0..ROWS_PER_ROUND + 1 {
+            take(&shard, &mut tally, nobody(number), 1, 0);
+        }
+        shard.advance(1);
+    }
+    shard.advance(WRITE_INTERVAL_MS);
+    let before = shard.sql.statements.borrow().len();
+    tally.write_due(&shard.sql, shard.now()).unwrap();
+    assert_eq!(shard.sql.statements.borrow().len() - before, ROWS_PER_ROUND);
+    assert!(tally.next_due().unwrap() <= shard.now(), "at once again");
+    tally.write_due(&shard.sql, shard.now()).unwrap();
+    assert_eq!(shard.sql.statements.borrow().len() - before, ROWS_PER_ROUND + 1);
+    assert_eq!(tally.next_due(), None);
+}
+
+#[test]
+fn memory_is_bounded_and_where_there_is_no_room_a_use_is_written_at_once() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    for number in 0..ROWS_MAX {
+        take(&shard, &mut tally, nobody(number), 1, 0);
+    }
+    for count in [1, 2, 3] {
+        assert!(take(&shard, &mut tally, key.digest, 1, 0), "nothing is kept, and nothing lost");
+        assert_eq!(rows(&shard)[1], count);
+        shard.advance(1_000);
+    }
+    assert_eq!(tally.next_due(), None);
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(take(&shard, &mut tally, key.digest, 1, 0));
+    assert!(!take(&shard, &mut tally, key.digest, 1, 0), "there is room again, without any round");
+    assert!(tally.next_due().is_some());
 }
 
 #[test]
@@ -180,6 +251,13 @@ fn shard() -> (Shard, KeyRecord) {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     (shard, key)
+}
+
+/// A key that nobody knows.
+fn nobody(number: usize) -> Digest {
+    let mut digest = [9; 24];
+    digest[..8].copy_from_slice(&number.to_be_bytes());
+    Digest::from_bytes(digest)
 }
 
 fn take(shard: &Shard, tally: &mut Tally, digest: Digest, count: u32, age_ms: u64) -> bool {

@@ -88,16 +88,18 @@ fn an_idle_isolate_tells_the_first_use_in_a_minute_by_itself() {
     assert!(!used(&mut isolate, 1) && !used(&mut isolate, 2), "one teller is enough");
     shard.advance(TELL_AFTER_MS);
     let call = tell(&mut isolate).unwrap();
-    assert_eq!((told(&call, 1), told(&call, 2)), (Some((2, 2_000)), Some((1, 2_000))));
+    assert_eq!((told(&call, 1), told(&call, 2)), (Some((2, TELL_AFTER_MS)), Some((1, TELL_AFTER_MS))));
     isolate.void(&call);
     assert!(!used(&mut isolate, 1), "told a moment ago");
     assert!(used(&mut isolate, 3));
     shard.advance(TELL_AFTER_MS);
     let call = tell(&mut isolate).unwrap();
     isolate.void(&call);
-    assert_eq!(told(&call, 1), Some((1, 2_000)), "it goes along");
-    shard.advance(60_000);
-    assert!(used(&mut isolate, 1));
+    assert_eq!(told(&call, 1), Some((1, TELL_AFTER_MS)), "it goes along");
+    shard.advance(60_000 - TELL_AFTER_MS - 1);
+    assert!(!used(&mut isolate, 1));
+    shard.advance(1);
+    assert!(used(&mut isolate, 1), "a minute after the last use that was told");
 }
 
 #[test]
@@ -109,6 +111,63 @@ fn a_teller_that_finds_everything_told_asks_nothing() {
     isolate.void(&call);
     shard.advance(TELL_AFTER_MS);
     assert_eq!(tell(&mut isolate), None);
+}
+
+#[test]
+fn a_teller_asks_nothing_for_a_key_of_whose_last_minute_something_was_told() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    assert!(used(&mut isolate, 1));
+    shard.advance(1_000);
+    let call = isolate.call();
+    isolate.void(&call);
+    used(&mut isolate, 1);
+    shard.advance(TELL_AFTER_MS);
+    assert_eq!(tell(&mut isolate), None);
+    assert_eq!(told(&isolate.call(), 1), Some((1, TELL_AFTER_MS)), "it goes along with what is asked anyway");
+}
+
+/// Keys that are used more or less often, in an isolate that now and then asks anyway.
+#[test]
+fn of_every_use_older_than_ten_seconds_is_told_it_or_one_less_than_a_minute_before() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let mut random = 1_u64;
+    let mut chance = |one_in: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % one_in == 0
+    };
+    const KEYS: usize = 12;
+    let (mut uses, mut last_told) = (vec![Vec::new(); KEYS], [None::<u64>; KEYS]);
+    let (mut teller, mut told_alone) = (None, 0);
+    for _ in 0..40_000 {
+        shard.advance(100);
+        let now = shard.now.get();
+        for key in 0..KEYS {
+            if chance(1 << key) {
+                uses[key].push(now);
+                if used(&mut isolate, key as u64) {
+                    teller = Some(now + TELL_AFTER_MS);
+                }
+            }
+        }
+        let alone = if teller.is_some_and(|at| at <= now) { tell(&mut isolate) } else { None };
+        teller = teller.filter(|at| *at > now);
+        told_alone += u32::from(alone.is_some());
+        if let Some(call) = alone.or_else(|| chance(200).then(|| isolate.call())) {
+            for (key, last) in last_told.iter_mut().enumerate() {
+                *last = told(&call, key as u64).map(|(_, age)| now - age).or(*last);
+            }
+            isolate.void(&call);
+        }
+        for (uses, last) in uses.iter_mut().zip(last_told) {
+            uses.retain(|at| last.is_none_or(|last| *at >= last + 60_000));
+            assert!(uses.iter().all(|at| now - at <= TELL_AFTER_MS), "a use is not told");
+        }
+    }
+    assert!((100..400).contains(&told_alone), "{told_alone} syncs only to tell, in 4,000 s");
 }
 
 #[test]

@@ -12,8 +12,8 @@ import { startWorkerd } from "./harness/workerd.mjs";
 
 const LEASE_MS = 1_000;
 /** After so long at most, the use of a key by an otherwise idle isolate is known. */
-const KNOWN_MS = 5_000;
-/** The Authority writes a key's usage once a minute at most; it is made to believe that one has passed. */
+const KNOWN_MS = 13_000;
+/** The Authority writes a key's usage once a minute at most, in rounds; it is made to believe that one has passed. */
 const MINUTE_MS = 61_000;
 const DAY_MS = 86_400_000;
 
