@@ -95,7 +95,7 @@ describe("with a lease of five seconds", () => {
   test("from half of it on, it is renewed behind an answer, which does not wait", async () => {
     const edge = unused();
     await verifyIt(edge, key);
-    // By then the Authority has been told that the key was used, which would renew the lease, too.
+    // By then half of the lease is nearly over.
     await sleep(2_300);
     const from = await freshLease(edge, key);
     await disturb(edge, { delay: 900 });
