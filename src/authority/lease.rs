@@ -148,7 +148,7 @@ impl Leases {
     }
 }
 
-/// A write: the answer goes out only if this instance has not been superseded.
+/// A write for its own sake: the answer goes out only if this instance has not been superseded.
 ///
 /// # Errors
 /// Trouble with SQLite.

@@ -49,7 +49,8 @@ struct Noted {
 impl Noted {
     /// Of this key's last minute something was told.
     fn is_fresh(&self, now: UnixMillis) -> bool {
-        self.told_at.is_some_and(|at| at.saturating_add_millis(TOLD_FOR_MS) > now)
+        // A use that is yet to come: the clock was set back.
+        self.told_at.is_some_and(|at| at <= now && at.saturating_add_millis(TOLD_FOR_MS) > now)
     }
 }
 

@@ -127,6 +127,19 @@ fn a_teller_asks_nothing_for_a_key_of_whose_last_minute_something_was_told() {
     assert_eq!(told(&isolate.call(), 1), Some((1, TELL_AFTER_MS)), "it goes along with what is asked anyway");
 }
 
+#[test]
+fn a_clock_that_was_set_back_holds_no_telling_up() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    used(&mut isolate, 1);
+    let call = isolate.call();
+    isolate.void(&call);
+    shard.now.set(shard.now.get() - 3_600_000);
+    assert!(used(&mut isolate, 1));
+    shard.advance(TELL_AFTER_MS);
+    assert_eq!(told(&tell(&mut isolate).unwrap(), 1), Some((1, TELL_AFTER_MS)));
+}
+
 /// Keys that are used more or less often, in an isolate that now and then asks anyway.
 #[test]
 fn of_every_use_older_than_ten_seconds_is_told_it_or_one_less_than_a_minute_before() {
@@ -137,7 +150,7 @@ fn of_every_use_older_than_ten_seconds_is_told_it_or_one_less_than_a_minute_befo
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        random % one_in == 0
+        random.is_multiple_of(one_in)
     };
     const KEYS: usize = 12;
     let (mut uses, mut last_told) = (vec![Vec::new(); KEYS], [None::<u64>; KEYS]);
@@ -145,10 +158,10 @@ fn of_every_use_older_than_ten_seconds_is_told_it_or_one_less_than_a_minute_befo
     for _ in 0..40_000 {
         shard.advance(100);
         let now = shard.now.get();
-        for key in 0..KEYS {
+        for (key, uses) in (0..).zip(&mut uses) {
             if chance(1 << key) {
-                uses[key].push(now);
-                if used(&mut isolate, key as u64) {
+                uses.push(now);
+                if used(&mut isolate, key) {
                     teller = Some(now + TELL_AFTER_MS);
                 }
             }
@@ -157,8 +170,8 @@ fn of_every_use_older_than_ten_seconds_is_told_it_or_one_less_than_a_minute_befo
         teller = teller.filter(|at| *at > now);
         told_alone += u32::from(alone.is_some());
         if let Some(call) = alone.or_else(|| chance(200).then(|| isolate.call())) {
-            for (key, last) in last_told.iter_mut().enumerate() {
-                *last = told(&call, key as u64).map(|(_, age)| now - age).or(*last);
+            for (key, last) in (0..).zip(&mut last_told) {
+                *last = told(&call, key).map(|(_, age)| now - age).or(*last);
             }
             isolate.void(&call);
         }
