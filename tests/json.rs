@@ -59,16 +59,15 @@ fn depth_and_members_end_at_their_limits() {
 
 #[test]
 fn says_what_is_wrong_and_where() {
-    for (text, error, path) in [
-        ("", "it ends too early, in line 1 at character 1", ""),
-        ("{\"a\": [1,\n \"é\" 2]}", "\",\" or \"]\" is expected, in line 2 at character 6", "a"),
-        ("{\"a\":{\"b\":[0,{\"c\":tru}]}}", "a value is expected, in line 1 at character 19", "a.b[1].c"),
-        ("[[1,\"\\ud800\"]]", "before this stands half of a character, in line 1 at character 12", "[0][1]"),
-        ("{\"a\":1,\"a\":2}", "the member \"a\" stands twice, in line 1 at character 11", "a"),
-        ("{} {}", "something follows after its end, in line 1 at character 4", ""),
+    for (text, error) in [
+        ("", "it ends too early, in line 1 at character 1"),
+        ("{\"a\": [1,\n \"é\" 2]}", "\",\" or \"]\" is expected, in a, line 2 at character 6"),
+        ("{\"a\":{\"b\":[0,{\"c\":tru}]}}", "a value is expected, in a.b[1].c, line 1 at character 19"),
+        ("[[1,\"\\ud800\"]]", "before this stands half of a character, in [0][1], line 1 at character 12"),
+        ("{\"a\":1,\"a\":2}", "the member \"a\" stands twice, in a, line 1 at character 11"),
+        ("{} {}", "something follows after its end, in line 1 at character 4"),
     ] {
-        let found = Json::parse(text).unwrap_err();
-        assert_eq!((found.to_string().as_str(), found.path()), (error, path), "{text}");
+        assert_eq!(Json::parse(text).unwrap_err().to_string(), error, "{text}");
     }
 }
 

@@ -249,3 +249,26 @@ fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
     answer.effective_at = row.optional_number()?.map(UnixMillis::from_millis);
     Ok(Kept { same_request, answer, mint, outdated, mirrored })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    /// The stored form. Commands of the last day are repeated from it, also after a deploy.
+    #[test]
+    fn the_stored_form_of_a_mint_is_unchanged() {
+        let stored = r#"{"pepper":3,"brand":"kg","environment":"test","account":"acct_0102000003"}"#;
+        let mint = Mint {
+            pepper: 3,
+            brand: Brand::default(),
+            environment: Environment::Test,
+            account: AccountRef { slot: 1, number: 0x0200_0003 },
+        };
+        assert_eq!(mint.to_json(), stored);
+        assert_eq!(json::read(stored), Some(mint));
+        for wrong in [stored.replace("\"pepper\":3", "\"pepper\":256"), stored.replace("test", "prod"), stored.replace("\"kg\"", "1")] {
+            assert_eq!(json::read::<Mint>(&wrong), None, "{wrong}");
+        }
+    }
+}

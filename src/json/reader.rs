@@ -17,16 +17,11 @@ pub struct Error {
     what: Cow<'static, str>,
     line: usize,
     column: usize,
+    /// The member that it is in, such as `api_access.live` or `features[2]`; empty outside of all.
     path: String,
 }
 
 impl Error {
-    /// The member that it is in, such as `api_access.live` or `features[2]`; empty outside of all.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The same, seen from outside of the member or item `step`.
     fn within(mut self, step: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
@@ -37,7 +32,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, in line {} at character {}", self.what, self.line, self.column)
+        let Error { what, line, column, path } = self;
+        let comma = if path.is_empty() { "" } else { ", " };
+        write!(f, "{what}, in {path}{comma}line {line} at character {column}")
     }
 }
 

@@ -57,6 +57,24 @@ fn every_change_is_one_entry_in_a_chain_that_ends_at_the_accounts_head() {
     assert_eq!(read[1]["after"]["scopes"], serde_json::json!(["contacts:read"]));
 }
 
+/// What hashes were made of, in every audit there is.
+#[test]
+fn the_text_of_an_entry_is_unchanged() {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme \"é\""));
+    let change = AccountChange { max_active_keys: Edit::Set(Some(7)), ..AccountChange::default() };
+    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    let entries = entries(&shard, account.id, AuditFilter::default());
+    let (id, at) = (account.id, account.created_at.to_rfc3339());
+    let after = r#"{"api_access":{"live":"active","test":"active"},"brand":"kg","default_scopes":["contacts:read"],"external_id":null,"features":[],"max_active_keys":null,"name":"Acme \"é\"","status":"active"}"#;
+    let text = format!(
+        r#"{{"account":"{id}","number":1,"at":"{at}","sequence":1,"credential":"root","actor":"u-1","action":"account.create","subject":"{id}","before":null,"after":{after},"previous":"{NO_HASH}"}}"#
+    );
+    assert_eq!(entries[0].text, text);
+    let change = r#""before":{"max_active_keys":null},"after":{"max_active_keys":7},"previous""#;
+    assert!(entries[1].text.contains(change), "{}", entries[1].text);
+}
+
 #[test]
 fn a_refused_or_empty_change_leaves_no_entry() {
     let shard = Shard::new();
