@@ -267,7 +267,11 @@ mod tests {
         };
         assert_eq!(mint.to_json(), stored);
         assert_eq!(json::read(stored), Some(mint));
-        for wrong in [stored.replace("\"pepper\":3", "\"pepper\":256"), stored.replace("test", "prod"), stored.replace("\"kg\"", "1")] {
+        for wrong in [
+            stored.replace("\"pepper\":3", "\"pepper\":256"),
+            stored.replace("test", "prod"),
+            stored.replace("\"kg\"", "1"),
+        ] {
             assert_eq!(json::read::<Mint>(&wrong), None, "{wrong}");
         }
     }
