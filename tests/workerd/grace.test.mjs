@@ -183,7 +183,7 @@ describe("in an outage", { concurrency: true }, () => {
 test("what was accepted by it is counted, once the Authority is there again and the isolates are in use", async () => {
   assert.ok(marks > 0);
   await eventually(async () => {
-    for (const edge of Object.values(server.edges)) await verify(edge, key.key);
+    for (const edge of Object.values(server.edges)) await ask(edge, key);
     assert.equal((await slots(server))[0].accepted_in_grace, marks);
   });
 });
