@@ -264,6 +264,9 @@ fn postpone(sql: &impl Sql, kv_key: &KvKey, due_at: UnixMillis) -> Result<(), Sq
 }
 
 fn retry_later(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
+    if planted!(FailedPutsRest) {
+        return postpone(sql, kv_key, now.saturating_add_millis(3_600_000));
+    }
     // Doubles from one second: 1, 2, 4, … 60.
     sql.run(
         "UPDATE outbox SET attempts = min(attempts + 1, 30),

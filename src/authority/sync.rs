@@ -192,7 +192,10 @@ impl<'t> SyncAnswer<'t> {
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {
         let mut lines = text.split('\n');
-        let mut words = lines.next()?.strip_prefix(FIRST_LINE)?.strip_prefix(' ')?.split(' ');
+        let first = lines.next()?;
+        let rest =
+            if planted!(AnyVersion) { first.get(FIRST_LINE.len()..)? } else { first.strip_prefix(FIRST_LINE)? };
+        let mut words = rest.strip_prefix(' ')?.split(' ');
         if lines.next_back() != Some(LAST_LINE) {
             return None;
         }

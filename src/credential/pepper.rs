@@ -59,7 +59,8 @@ impl Peppers {
 
     /// The pepper with this id.
     pub fn by_id(&self, id: u8) -> Option<&Pepper> {
-        std::iter::once(&self.first).chain(&self.second).find(|pepper| pepper.id == id)
+        let second = self.second.iter().filter(|_| !crate::planted::planted!(SecondPepperUnread));
+        std::iter::once(&self.first).chain(second).find(|pepper| pepper.id == id)
     }
 }
 

@@ -152,7 +152,7 @@ impl View {
             && let Some(account) = self.cache.account(key.account.number)
         {
             let fit = grant.account == key.account && grant.environment == key.environment && account.id == key.account;
-            return if fit { Found::Both(grant, account) } else { Found::Missing };
+            return if fit || planted!(CopiesOfOthersFit) { Found::Both(grant, account) } else { Found::Missing };
         }
         if self.cache.is_unknown(&key.digest, now) { Found::Unknown } else { Found::Missing }
     }

@@ -5,7 +5,10 @@ use super::demand::Demand;
 use super::grant::{EffectiveStatus, Grant};
 use super::scope::{Scope, ScopeSet};
 use super::time::UnixMillis;
-use crate::credential::{AccountRef, Environment, KeyId};
+use crate::{
+    credential::{AccountRef, Environment, KeyId},
+    planted::planted,
+};
 
 /// Decides on local evidence: `grant` and `account` are believable copies, `now` the time of the decision.
 ///
@@ -26,7 +29,11 @@ pub fn decide(grant: &Grant, account: &Account, demand: &Demand, now: UnixMillis
     }
     Decision::Allow(Principal {
         key_id: grant.id,
-        account: account.id,
+        account: if planted!(AccountNumberCut) {
+            AccountRef { number: account.id.number & 0xffff, ..account.id }
+        } else {
+            account.id
+        },
         environment: grant.environment,
         scopes: grant.scopes.clone(),
         features: account.features.clone(),

@@ -2,7 +2,10 @@
 
 use super::scope::ScopeSet;
 use super::time::UnixMillis;
-use crate::credential::{AccountRef, Environment, KeyId};
+use crate::{
+    credential::{AccountRef, Environment, KeyId},
+    planted::planted,
+};
 
 /// What a key may do. It is found by the digest of the key; the key itself is in no grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +35,9 @@ impl Grant {
             KeyStatus::Revoked => EffectiveStatus::Revoked,
             KeyStatus::Disabled => EffectiveStatus::Disabled,
             KeyStatus::Active if self.not_before.is_some_and(|first| now < first) => EffectiveStatus::NotYetValid,
-            KeyStatus::Active if self.expires_at.is_some_and(|end| end <= now) => EffectiveStatus::Expired,
+            KeyStatus::Active if self.expires_at.is_some_and(|end| end <= now) && !planted!(ExpiryIgnored) => {
+                EffectiveStatus::Expired
+            }
             KeyStatus::Active => EffectiveStatus::Active,
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use keygate::{
     authority::{
-        command::{Answer, Command, Order, Precondition, Refusal},
+        command::{AccountChange, Answer, Command, Edit, Order, Precondition, Refusal},
         journal::CommandId,
         query::{Found, Query},
     },
@@ -41,6 +41,8 @@ pub struct Op {
     tries_left: u32,
     pub commits: Vec<Commit>,
     pub acknowledged: Option<Acknowledged>,
+    /// Its id is another command's.
+    borrowed: bool,
     /// The client has its answer, or gave up.
     pub over: bool,
 }
@@ -201,10 +203,40 @@ impl World {
             tries_left,
             commits: Vec::new(),
             acknowledged: None,
+            borrowed: false,
             over: false,
         });
         self.attempt(op);
         op
+    }
+
+    /// Another command is ordered with the id of one that was carried out.
+    pub fn misuse(&mut self, number: usize) {
+        let op = &self.admin.ops[number];
+        let shard = op.shard;
+        // After a day the id is nobody's.
+        let recent = op.first_sent.is_some_and(|sent| sent + 20 * 60 * 60 * SECOND > self.now);
+        let Some(id) = op.idempotency_key.clone().filter(|_| op.acknowledged.is_some() && recent) else { return };
+        let tenant = self.truth.tenants.iter().find(|tenant| tenant.shard == shard).map(|tenant| tenant.id);
+        let Some(account) = tenant else { return };
+        let features = Edit::Set(vec![format!("f{}", self.number())]);
+        let change = AccountChange { features, ..AccountChange::default() };
+        let wish = Wish::Command(Command::ChangeAccount { account, change });
+        let borrowed = self.admin.ops.len();
+        self.admin.ops.push(Op {
+            shard,
+            wish,
+            idempotency_key: Some(id),
+            condition: None,
+            wait: false,
+            first_sent: None,
+            tries_left: 2,
+            commits: Vec::new(),
+            acknowledged: None,
+            borrowed: true,
+            over: false,
+        });
+        self.attempt(borrowed);
     }
 
     pub fn attempt(&mut self, number: usize) {
@@ -264,6 +296,10 @@ impl World {
             None => (None, 0, 0),
         };
         self.admin.committed_as(attempt, Commit { place, subject, version, status });
+        let op = &self.admin.ops[self.admin.attempts[attempt as usize].op];
+        if op.borrowed && !self.shards[op.shard].ever_rewound {
+            self.violate("I13", format!("attempt {attempt} is carried out with another command's id"));
+        }
         let op = &self.admin.ops[self.admin.attempts[attempt as usize].op];
         if op.commits.len() > 1 && op.idempotency_key.is_some() && !self.shards[op.shard].ever_rewound {
             let detail = format!("attempt {attempt} is carried out once more: {:?}", op.commits);
@@ -388,7 +424,13 @@ impl World {
         self.met(Point::Refused);
         let op = &mut self.admin.ops[number];
         op.over = true;
+        let excused = superseded || self.shards[op.shard].ever_rewound;
+        if op.borrowed != matches!(refusal, Refusal::IdempotencyConflict) && !excused {
+            let detail = format!("op {number}, with another's id: {}: {refusal:?}", op.borrowed);
+            return self.violate("I13", detail);
+        }
         let what = match refusal {
+            Refusal::IdempotencyConflict => return self.met(Point::IdWithAnotherBody),
             Refusal::PreconditionFailed { version } => {
                 self.coverage.met(Point::PreconditionFailed);
                 Seen::Stale { version, condition: op.condition.clone() }

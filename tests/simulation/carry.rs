@@ -7,7 +7,7 @@ use std::{
 
 use keygate::{
     authority::{
-        command::{self, Answer, Circumstances, Committed, Failure, Order, Refusal},
+        command::{self, Answer, Circumstances, Command, Committed, Failure, Order, Refusal},
         journal,
         lease::{self, Terms},
         outbox::{self, KvKey},
@@ -66,6 +66,11 @@ impl World {
     pub fn sync(&mut self, shard: usize, number: usize, flight: u64, text: &str) {
         let epoch = hex::encode(self.rng.bytes::<16>());
         let slot = self.shards[shard].slot;
+        let wire = self.shards[shard].instances[number].deploy.wire;
+        if !wire.is_mine(text) {
+            self.met(Point::QuestionOfOtherVersion);
+        }
+        let text = &wire.read_question(text);
         let known = SyncRequest::parse(text).and_then(|request| request.known);
         let answered = self.turn(shard, number, Point::CrashMidSync, |instance, now| {
             instance.ensure_alarm(now)?;
@@ -87,9 +92,11 @@ impl World {
             Ok((answered, granted))
         });
         match answered {
-            None => self.fail_question(&Question { shard, what: What::Sync { flight, text: text.into() } }, true),
+            None => {
+                self.fail_question(&Question { shard, what: What::Sync { flight, text: text.as_str().into() } }, true)
+            }
             Some(Err(_)) => {
-                self.fail_question(&Question { shard, what: What::Sync { flight, text: text.into() } }, false)
+                self.fail_question(&Question { shard, what: What::Sync { flight, text: text.as_str().into() } }, false)
             }
             Some(Ok((answered, granted))) => {
                 if !answered.refresh.is_empty() {
@@ -103,10 +110,10 @@ impl World {
                     format!("slot {shard}: sync {flight} answered by {number}: {}", first_line(&answered.text))
                 });
                 if self.crash_after(shard, number) {
-                    let what = What::Sync { flight, text: text.into() };
+                    let what = What::Sync { flight, text: text.as_str().into() };
                     return self.fail_question(&Question { shard, what }, true);
                 }
-                let (text, granted_at) = (answered.text.into(), self.now);
+                let (text, granted_at) = (wire.answer(answered.text).into(), self.now);
                 self.emit(shard, number, Out::Answer { flight, text, lease_ms: granted.lease_ms, granted_at });
             }
         }
@@ -244,6 +251,10 @@ impl World {
             if waiting && in_flight && now < carry.give_up_at {
                 return Ok(None);
             }
+            let revokes = matches!(order.command, Command::RevokeKey { .. });
+            if waiting && (planted::is("CommandsNeedKv") || revokes && planted::is("RevokingNeedsKv")) {
+                return Err(SqlError("KV is down".into()));
+            }
             journal::settle_mirrored(&instance.sql, order.credential, &order.id, !waiting).map(Some)
         });
         let failed = Question { shard, what: What::Command { attempt: carry.attempt } };
@@ -321,7 +332,9 @@ impl World {
     /// A put comes to KV. Its sender may be dead by now.
     pub fn put_arrives(&mut self, shard: usize, number: usize, id: u64) {
         let faults = self.has(Fault::Kv);
-        let Some((name, value, as_of)) = self.instance(shard, number).sent.remove(&id) else { return };
+        let instance = self.instance(shard, number);
+        let Some((name, value, as_of)) = instance.sent.remove(&id) else { return };
+        let value = instance.deploy.wire.copy(&value);
         let fate = self.kv.fate(&mut self.rng, &name, faults, self.now);
         self.tell(|_| format!("KV: put of {} as of {as_of}: {fate:?}", short(&name)));
         let stored = matches!(fate, Fate::Stored | Fate::Twice);

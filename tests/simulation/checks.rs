@@ -57,6 +57,7 @@ impl World {
         if self.is_excused(shard) {
             return;
         }
+        self.judge_for_good(request, decision, shown);
         let (now, durable) = (self.now, self.shards[shard].disk.durable);
         let mut from = now.saturating_sub(self.bound(shard, in_grace));
         if request.demand.strict {
@@ -87,9 +88,18 @@ impl World {
             }
             Some(_) => self.met(Point::DeniedStale),
             None => {
+                let ever = |from: [Micros; 2]| {
+                    let grants = key.history.since(from[0]).filter(|grant| grant.flush < durable);
+                    { grants }.any(|grant| {
+                        let mut accounts = tenant.history.since(from[1]).filter(|account| account.flush < durable);
+                        accounts.any(|account| decide(&grant.is, &account.is, &request.demand, at) == *decision)
+                    })
+                };
                 let invariant = match (allowed, revoked) {
+                    _ if ever([from; 2]) => "I2",
+                    (true, _) if !ever([0; 2]) => "I5",
                     (true, true) => "I1",
-                    (true, false) => "I4 or I5",
+                    (true, false) => "I4",
                     (false, _) => "I11",
                 };
                 let states: Vec<_> = key.history.states.iter().map(|state| (state.at, state.is.status)).collect();
@@ -101,10 +111,9 @@ impl World {
                     key.history.floors,
                     tenant.history.floors,
                 );
-                return self.violate(invariant, detail);
+                self.violate(invariant, detail);
             }
         }
-        self.judge_for_good(request, decision, shown);
     }
 
     fn judge_for_good(&mut self, request: &Request, decision: &Decision, shown: u64) {
@@ -114,6 +123,9 @@ impl World {
                 self.isolates[isolate].refused.insert(subject);
             }
             Decision::Allow(principal) => {
+                if self.truth.keys[subject].recognised.account != principal.account {
+                    self.violate("I17", format!("key {subject} is accepted as another account's"));
+                }
                 if self.isolates[isolate].refused.contains(&subject) && !self.shards[shard].ever_rewound {
                     self.violate("I3", format!("isolate {isolate} accepts key {subject} again"));
                 }
@@ -123,9 +135,6 @@ impl World {
                     && (shown >= end || truly >= end + error + 42)
                 {
                     self.violate("I6", format!("isolate {isolate} accepts key {subject}, which ended at {end}"));
-                }
-                if self.truth.keys[subject].recognised.account != principal.account {
-                    self.violate("I17", format!("key {subject} is accepted as another account's"));
                 }
             }
             Decision::Deny(_) => {}
@@ -213,9 +222,6 @@ impl World {
     pub fn check_put(&mut self, shard: usize, number: usize, id: u64) {
         let instance = &self.shards[shard].instances[number];
         let Some((name, value, as_of)) = instance.sent.get(&id) else { return };
-        if self.shards[shard].ever_rewound {
-            return;
-        }
         let (durable, signing) = (self.shards[shard].disk.durable, &instance.deploy.signing);
         let right = if let Some(hex) = name.strip_prefix("grant:") {
             let digest = Digest::parse_hex(hex).unwrap();
@@ -249,10 +255,7 @@ impl World {
     }
 
     /// A row leaves the outbox only when KV has said that it has as much.
-    pub fn check_deletions(&mut self, shard: usize, number: usize, writes: &[Write]) {
-        if self.shards[shard].ever_rewound {
-            return;
-        }
+    pub fn check_deletions(&mut self, number: usize, writes: &[Write]) {
         for write in writes {
             let Write::Statement(statement, parameters) = write else { continue };
             let [Value::Text(name), Value::Integer(as_of)] = &parameters[..] else { continue };

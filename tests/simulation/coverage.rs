@@ -20,11 +20,13 @@ points! {
     KvStale, KvCachedMiss, KvLost, KvAppliedButFailed, KvLate, KvTwice, KvTooSoon, KvOutage, KvReadFailed, KvTampered,
     MessageLost, MessageLate, AnswerLost, AnswerAfterDeadline, FlightDiedUnnoticed, SyncRepeated, CommandRepeatedByWorker,
     ObjectUnreachable, AlarmLost, AlarmEarly, AlarmTwice, AlarmConcurrent,
-    IsolateEvicted, EvictedMidRequest, IsolateClockSetBack, LongIdle, SlowTurn, DeployedPepper, DeployedSigning, LongSleep,
+    IsolateEvicted, EvictedMidRequest, IsolateClockSetBack, LongIdle, SlowTurn, DeployedPepper, DeployedSigning, DeployedNoOldSigning,
+    DeployedNoOldPepper, DeployedWire, QuestionOfOtherVersion, AnswerOfOtherVersion, CopyOfOtherVersion, LongSleep,
+    Lured, IsolateCutOff,
     // The verifier.
-    Forged, FromCache, ReadMirror, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
+    Forged, OldPepper, FromCache, ReadMirror, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
     SecondSync, Undetermined, Unknown, UnknownRemembered, AllowedInGrace, DeniedInGrace, StrictAllowed,
-    StrictDenied, Renewal, Told, ResetApplied, ResetOfNothing, LowMoved, RefreshAsked,
+    StrictDenied, Renewal, Told, ResetApplied, ResetOfNothing, LowMoved, LateLow, ResetShortens, RefreshAsked,
     DeniedRevoked, DeniedDisabled, DeniedSuspended, DeniedNoAccess, DeniedScope, DeniedExpired, DeniedNotYet,
     DeniedEnvironment,
     // Combinations.
@@ -33,7 +35,7 @@ points! {
     // Administrators.
     Acknowledged, Refused, PreconditionFailed, Repeated, RepeatedKeyAgain, Waiting, WaitedEffective,
     WaitedAfterRestart, NeverAnswered, CommittedUnanswered, ReadByAdmin, MirroredInTime, NotMirroredInTime,
-    ConcurrentCommands, ReplayAfterRestart,
+    ConcurrentCommands, ReplayAfterRestart, IdWithAnotherBody,
 }
 
 /// How often each was met.

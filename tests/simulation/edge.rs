@@ -14,10 +14,13 @@ use keygate::{
 
 use super::{
     coverage::Point,
+    deploys::{Deploy, OLD_PEPPER},
     knobs::Fault,
+    lens::Lens,
     object::{Question, What},
     rng::{Clock, MS, Micros, SECOND},
-    world::{Deploy, Event, World},
+    truth::Key,
+    world::{Event, World},
 };
 
 pub struct Isolate {
@@ -29,19 +32,6 @@ pub struct Isolate {
     /// Keys that it has refused as revoked.
     pub refused: BTreeSet<usize>,
     pub asked_at: Micros,
-}
-
-/// An isolate's view of a shard, with what an onlooker knows of it.
-pub struct Lens {
-    pub view: View,
-    /// The latest time it was told.
-    pub seen: u64,
-    /// Until when, by its own clock, it may hold a lease at the very most; with grace, longer.
-    pub lease_end: u64,
-    pub grace_end: u64,
-    pub known: Option<(String, u64, u64)>,
-    pub low: u64,
-    pub used: bool,
 }
 
 /// A request in the middle of being decided.
@@ -67,6 +57,7 @@ pub struct Flight {
     pub shard: usize,
     call: Call,
     sent_local: UnixMillis,
+    drops: u64,
     /// By then its isolate takes it for lost, or a little later.
     until: Micros,
     request: Option<Request>,
@@ -82,15 +73,8 @@ pub enum Resume {
 impl World {
     pub fn bear_isolate(&mut self) -> usize {
         let seeds: Vec<u64> = (0..self.knobs.shards).map(|_| self.rng.next()).collect();
-        let lenses = seeds.iter().zip(&self.shards).map(|(seed, shard)| Lens {
-            view: View::new(shard.slot, self.knobs.shards, *seed),
-            seen: 0,
-            lease_end: 0,
-            grace_end: 0,
-            known: None,
-            low: 0,
-            used: false,
-        });
+        let lenses = seeds.iter().zip(&self.shards);
+        let lenses = lenses.map(|(seed, shard)| Lens::new(View::new(shard.slot, self.knobs.shards, *seed)));
         let lenses = lenses.collect();
         let isolate = Isolate {
             alive: true,
@@ -150,18 +134,6 @@ impl World {
         self.isolates[isolate].clock.at(self.now.saturating_sub(lag))
     }
 
-    /// Notes what the view is told of time, as it does itself; gives the time it goes by.
-    fn tick(&mut self, isolate: usize, shard: usize, now: UnixMillis) -> u64 {
-        let lens = &mut self.isolates[isolate].lenses[shard];
-        lens.used = true;
-        if lens.seen.saturating_sub(now.as_millis()) > 50 {
-            (lens.lease_end, lens.grace_end) = (0, 0);
-            lens.seen = now.as_millis();
-        }
-        lens.seen = lens.seen.max(now.as_millis());
-        lens.seen
-    }
-
     /// A request comes to an isolate, with some key's text.
     pub fn present(&mut self, isolate: usize, subject: usize, text: &str, demand: Demand) {
         let header = format!("Bearer {text}");
@@ -173,6 +145,11 @@ impl World {
             }
             Presented::Forged => {
                 self.met(Point::Forged);
+                let deploy = &self.isolates[isolate].deploy;
+                let gone = |key: &Key| key.recognised.pepper_id == OLD_PEPPER && deploy.forgot_old_pepper();
+                if self.truth.keys.get(subject).is_some_and(gone) {
+                    return self.met(Point::OldPepper);
+                }
                 if subject != UNKNOWN {
                     self.violate("I19", format!("isolate {isolate} does not recognise key {subject}"));
                 }
@@ -279,7 +256,12 @@ impl World {
             if cached {
                 self.coverage.met(if value.is_some() { Point::KvStale } else { Point::KvCachedMiss });
             }
-            value
+            let wire = self.isolates[request.isolate].deploy.wire;
+            let read = value.as_ref().map(|text| wire.read_copy(text));
+            if read.as_ref().is_some_and(|text| !text.starts_with("v1.")) {
+                self.coverage.met(Point::CopyOfOtherVersion);
+            }
+            read
         });
         Some((grant, account))
     }
@@ -291,7 +273,11 @@ impl World {
         let digest = request.verification.key().digest;
         let in_grace = matches!(verdict, Verdict::InGrace(_));
         let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)) | Verdict::InGrace(Decision::Allow(_)));
-        let view = &mut self.isolates[isolate].lenses[shard].view;
+        let lens = &mut self.isolates[isolate].lenses[shard];
+        if accepted {
+            lens.told.entry(digest).or_default().0 += 1;
+        }
+        let view = &mut lens.view;
         let tell = accepted && view.used(&digest, in_grace, now);
         let renewal = view.renewal(now);
         if let Some(call) = renewal {
@@ -319,7 +305,8 @@ impl World {
     fn send(&mut self, isolate: usize, shard: usize, call: Call, now: UnixMillis, request: Option<Request>) {
         let flight = self.number();
         self.check_known(isolate, shard, &call.request);
-        let text: Rc<str> = call.request.text().into();
+        self.check_told(isolate, shard, &call.request);
+        let text: Rc<str> = self.isolates[isolate].deploy.wire.question(call.request.text()).into();
         self.tell(|_| {
             let known = call.request.known.as_ref().map(|known| (known.sequence, known.cursor));
             format!(
@@ -332,7 +319,9 @@ impl World {
         // The latest time seen counts, as everywhere.
         let sent_local = UnixMillis::from_millis(self.isolates[isolate].lenses[shard].seen.max(now.as_millis()));
         let until = (self.now + deadline).saturating_sub(50 * MS);
-        self.flights.insert(flight, Flight { isolate, shard, call, sent_local, until, request, repeated: false });
+        let drops = self.isolates[isolate].lenses[shard].drops;
+        self.flights
+            .insert(flight, Flight { isolate, shard, call, sent_local, drops, until, request, repeated: false });
         let counts = |other: &&Flight| other.isolate == isolate && other.shard == shard && other.until > self.now;
         let under_way = self.flights.values().filter(counts).count();
         if under_way > 4 && !self.has(Fault::Network) && !self.has(Fault::Clock) {
@@ -344,6 +333,15 @@ impl World {
     fn ship(&mut self, shard: usize, flight: u64, text: Rc<str>) {
         let mut delay = self.rng.latency(20 * MS, 200 * MS);
         if self.has(Fault::Network) {
+            let isolate = self.flights.get(&flight).map_or(usize::MAX, |flight| flight.isolate);
+            if self.lures.is_cut_off(isolate, self.now) {
+                return;
+            }
+            if let Some(by) = self.lures.take_late(isolate, false) {
+                self.met(Point::MessageLate);
+                let late = Event::Reach(Question { shard, what: What::Sync { flight, text } });
+                return self.after(delay + by, late);
+            }
             if self.rng.chance(25) {
                 self.met(Point::MessageLost);
                 return;
@@ -382,16 +380,18 @@ impl World {
                 let request = &flight.call.request;
                 let again = SyncRequest { uses: Vec::new(), graced: 0, ..request.clone() };
                 let again = if super::bugs::is("UsesTwice") { request.clone() } else { again };
-                let shard = flight.shard;
+                let (isolate, shard) = (flight.isolate, flight.shard);
                 self.met(Point::SyncRepeated);
-                self.ship(shard, id, again.text().into());
+                self.check_told(isolate, shard, &again);
+                let text = self.isolates[isolate].deploy.wire.question(again.text());
+                self.ship(shard, id, text.into());
             }
         }
     }
 
     fn end_flight(&mut self, id: u64, text: Option<Rc<str>>) {
         let Some(flight) = self.flights.remove(&id) else { return };
-        let Flight { isolate, shard, call, sent_local, request, .. } = flight;
+        let Flight { isolate, shard, call, sent_local, drops, request, .. } = flight;
         if !self.isolates[isolate].alive {
             return;
         }
@@ -401,51 +401,22 @@ impl World {
         let lens = &mut self.isolates[isolate].lenses[shard];
         match &text {
             Some(text) => {
-                if !lens.view.answered(&call, text, &deploy.signing, now) {
+                let (mine, text) = (deploy.wire.is_mine(text), &deploy.wire.read_answer(text));
+                if !mine {
+                    self.coverage.met(Point::AnswerOfOtherVersion);
+                }
+                if !lens.view.answered(&call, text, &deploy.signing, now) && mine {
                     self.violate("I10", format!("isolate {isolate} does not understand {text}"));
                     return;
                 }
                 if let Some(answer) = SyncAnswer::parse(text) {
-                    self.note_answer(isolate, shard, sent_local, &answer, call.request.known.is_some());
+                    self.note_answer(isolate, shard, (sent_local, drops), &answer, call.request.known.as_ref());
                 }
             }
             None => lens.view.failed(&call, now),
         }
         if let Some(request) = request {
             self.drive(request, Resume::Next);
-        }
-    }
-
-    fn note_answer(&mut self, isolate: usize, shard: usize, sent: UnixMillis, answer: &SyncAnswer<'_>, knew: bool) {
-        let lens = &mut self.isolates[isolate].lenses[shard];
-        let end = sent.as_millis() + answer.lease_ms;
-        // What was sent before the clock was set back counts no more.
-        if sent.as_millis() <= lens.seen {
-            lens.lease_end = lens.lease_end.max(end);
-            lens.grace_end = lens.grace_end.max(end + answer.grace_ms);
-        }
-        if answer.low > lens.low && lens.low > 0 {
-            self.coverage.met(Point::LowMoved);
-        }
-        let lens = &mut self.isolates[isolate].lenses[shard];
-        lens.low = answer.low;
-        if answer.reset {
-            self.met(if knew { Point::ResetApplied } else { Point::ResetOfNothing });
-        }
-    }
-
-    /// Within an epoch an isolate never knows less than before.
-    fn check_known(&mut self, isolate: usize, shard: usize, request: &SyncRequest) {
-        let known = request.known.as_ref().map(|known| (known.epoch.clone(), known.sequence, known.cursor));
-        let lens = &mut self.isolates[isolate].lenses[shard];
-        let before = std::mem::replace(&mut lens.known, known.clone());
-        let back = match (&before, &known) {
-            (Some(_), None) => true,
-            (Some((epoch, sequence, cursor)), Some(now)) => *epoch == now.0 && (now.1 < *sequence || now.2 < *cursor),
-            (None, _) => false,
-        };
-        if back {
-            self.violate("I21", format!("isolate {isolate} knew {before:?} of slot {shard}, and now {known:?}"));
         }
     }
 }

@@ -39,6 +39,7 @@ impl World {
         self.tell(|_| "from here on everything is well".into());
         self.kv.outage_until = 0;
         self.shards.iter_mut().for_each(|shard| shard.unreachable_until = 0);
+        self.finish_deploy();
         let longest = (0..self.shards.len()).map(|shard| self.bound(shard, true)).max().unwrap_or(0);
         self.pass(2 * longest + 10 * SECOND);
         for shard in 0..self.shards.len() {

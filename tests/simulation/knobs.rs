@@ -1,6 +1,11 @@
 //! What kind of history a seed makes: how long a lease, how many isolates, and which faults.
 
-use super::rng::{Micros, Rng, SECOND};
+use std::collections::BTreeSet;
+
+use super::{
+    lures::{MOTIFS, Motif},
+    rng::{Micros, Rng, SECOND},
+};
 
 /// Faults of one kind, to be switched off one by one when a history is cut to what matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub enum Fault {
     Evict,
     /// Pepper and signing key are rotated.
     Rotate,
+    /// Code that speaks another version takes its place step by step.
+    Skew,
     /// The lease is another one after a restart.
     Terms,
     /// Alarms are lost, early, twice.
@@ -35,7 +42,7 @@ pub enum Fault {
     Sleep,
 }
 
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 15] = [
     Fault::Crash,
     Fault::Supersede,
     Fault::Rewind,
@@ -47,6 +54,7 @@ pub const FAULTS: [Fault; 14] = [
     Fault::Stall,
     Fault::Evict,
     Fault::Rotate,
+    Fault::Skew,
     Fault::Terms,
     Fault::Alarm,
     Fault::Sleep,
@@ -64,6 +72,10 @@ pub struct Knobs {
     /// The mean pause between two of them.
     pub pace: Micros,
     pub faults: Vec<Fault>,
+    /// What is played now and then.
+    pub motif: Option<Motif>,
+    /// The numbers of stimuli that do not happen.
+    pub left_out: BTreeSet<u32>,
 }
 
 impl Knobs {
@@ -76,11 +88,14 @@ impl Knobs {
             Fault::Rewind => 120,
             Fault::Sleep => 15,
             Fault::Supersede | Fault::Clock | Fault::Outage | Fault::Terms => 350,
-            Fault::Rotate => 250,
+            Fault::Rotate | Fault::Skew => 250,
             _ => 600,
         };
         let calm = rng.chance(50);
-        let faults = FAULTS.into_iter().filter(|fault| rng.chance(often(fault)) && !calm).collect();
+        let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|fault| rng.chance(often(fault)) && !calm).collect();
+        let motif = (rng.chance(750) && !calm).then(|| *rng.pick(&MOTIFS));
+        let needed = motif.map_or(&[][..], Motif::faults);
+        faults.extend(needed.iter().filter(|fault| !faults.contains(fault)).copied().collect::<Vec<_>>());
         Knobs {
             lease_ms,
             grace_ms,
@@ -90,6 +105,8 @@ impl Knobs {
             stimuli: rng.range(40, 180) as u32,
             pace: pace.clamp(5_000, 2 * SECOND),
             faults,
+            motif,
+            left_out: BTreeSet::new(),
         }
     }
 

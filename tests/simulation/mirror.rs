@@ -15,6 +15,8 @@ pub struct Kv {
     cached: BTreeMap<(usize, String), (Text, Micros)>,
     /// Nothing works until then.
     pub outage_until: Micros,
+    /// Puts get lost until then.
+    pub stuck_until: Micros,
     /// Every value that was ever put, for replays and swaps.
     pub ever: Vec<(String, Rc<str>)>,
 }
@@ -77,6 +79,9 @@ impl Kv {
         }
         if !faults {
             return Fate::Stored;
+        }
+        if now < self.stuck_until {
+            return Fate::Lost;
         }
         match rng.below(20) {
             0 => Fate::Lost,

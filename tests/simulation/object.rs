@@ -21,10 +21,11 @@ use super::{
     bugs as planted,
     carry::{AlarmRun, Carry},
     coverage::Point,
+    deploys::Deploy,
     disk::{Disk, Flush, Sqlite, Write},
     knobs::Fault,
     rng::{BASE_MS, Clock, MS, Micros, SECOND},
-    world::{Deploy, Event, World},
+    world::{Event, World},
 };
 
 pub const ALARM_LOST_MS: u64 = 5_000;
@@ -306,7 +307,7 @@ impl World {
             self.after(delay, Event::Die { shard, instance: number });
             return;
         }
-        self.check_deletions(shard, number, &writes);
+        self.check_deletions(number, &writes);
         let alarm = writes.iter().rev().find_map(|write| match write {
             Write::Alarm(at) => Some(*at),
             Write::Statement(..) => None,
@@ -406,6 +407,11 @@ impl World {
         match out {
             Out::Answer { flight, text, lease_ms, granted_at } => {
                 self.check_grant(shard, number, granted_at + lease_ms * MS);
+                let isolate = self.flights.get(&flight).map_or(usize::MAX, |flight| flight.isolate);
+                if let Some(by) = self.lures.take_late(isolate, true) {
+                    self.met(Point::MessageLate);
+                    return self.after(delay + by, Event::Answer { flight, answer: Ok(text) });
+                }
                 if faults && self.rng.chance(30) {
                     self.met(Point::AnswerLost);
                     return;

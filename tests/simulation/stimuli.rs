@@ -16,8 +16,8 @@ use super::{
     coverage::Point,
     edge::UNKNOWN,
     knobs::{FAULTS, Fault},
-    rng::{BASE_MS, MS, Micros, SECOND},
-    world::{Deploy, Event, STAGES, World},
+    rng::{BASE_MS, MS, Micros, Rng, SECOND},
+    world::{Event, World},
 };
 
 const KEYS_MAX: usize = 8;
@@ -28,7 +28,10 @@ impl World {
         if self.stimuli_left == 0 {
             return;
         }
+        let number = self.knobs.stimuli - self.stimuli_left;
         self.stimuli_left -= 1;
+        // Whatever chance has been asked for until now, from here on it is the same again.
+        self.rng = Rng::new(self.seed.wrapping_mul(1_000_003).wrapping_add(number.into()));
         let pace = self.knobs.pace;
         let pause = match self.rng.below(30) {
             0 => pace * self.rng.range(5, 60),
@@ -36,6 +39,12 @@ impl World {
             _ => self.rng.range(0, 2 * pace),
         };
         self.after(pause, Event::Stimulus);
+        if self.knobs.left_out.contains(&number) {
+            return;
+        }
+        if self.rng.chance(80) {
+            return self.lure();
+        }
         match self.rng.below(100) {
             0..15 => self.administer(),
             15..30 => self.trouble(),
@@ -54,7 +63,11 @@ impl World {
     }
 
     fn request(&mut self) {
-        let living = self.living();
+        let living: Vec<usize> =
+            self.living().into_iter().filter(|isolate| !self.lures.is_spared(*isolate, self.now)).collect();
+        if living.is_empty() {
+            return;
+        }
         let isolate = *self.rng.pick(&living);
         let held = self.held();
         let demand = self.demand();
@@ -110,7 +123,7 @@ impl World {
         self.begin(isolate, shard, UNKNOWN, key, demand);
     }
 
-    fn administer(&mut self) {
+    pub fn administer(&mut self) {
         let shard = self.rng.index(self.shards.len());
         let tenants: Vec<usize> = (0..self.truth.tenants.len())
             .filter(|at| self.truth.tenants[*at].shard == shard && self.truth.tenants[*at].history.last().is_some())
@@ -237,6 +250,9 @@ impl World {
     /// A command is ordered again, though it was answered.
     fn replay(&mut self) {
         let number = self.rng.index(self.admin.ops.len());
+        if self.rng.chance(300) {
+            return self.misuse(number);
+        }
         let op = &mut self.admin.ops[number];
         // After a day it would be a new command.
         let recent = op.first_sent.is_some_and(|sent| sent + 20 * 60 * 60 * SECOND > self.now);
@@ -261,7 +277,10 @@ impl World {
                 }
             }
             Fault::Supersede => self.supersede(shard),
-            Fault::Rewind => self.rewind(shard),
+            Fault::Rewind => {
+                let keep = self.rng.range(2, self.shards[shard].disk.durable.max(2) as u64) as usize;
+                self.rewind(shard, keep);
+            }
             Fault::Kv => {
                 let lasts = self.rng.range(lease / 10, 3 * lease);
                 self.tell(|_| "KV is down".into());
@@ -287,7 +306,8 @@ impl World {
                 self.evict(isolate);
                 self.bear_isolate();
             }
-            Fault::Rotate => self.deploy_next(),
+            Fault::Rotate => self.rotate(),
+            Fault::Skew => self.change_wire(),
             Fault::Terms => self.change_terms(shard),
             Fault::Sleep => self.sleep(),
             Fault::Network | Fault::Stall | Fault::Alarm => {}
@@ -300,7 +320,7 @@ impl World {
         self.set_clock_back(isolate);
     }
 
-    fn rewind(&mut self, shard: usize) {
+    pub fn rewind(&mut self, shard: usize, keep: usize) {
         let durable = self.shards[shard].disk.durable;
         if self.shards[shard].ever_rewound || durable < 4 {
             return;
@@ -309,7 +329,6 @@ impl World {
         if let Some(current) = self.shards[shard].current {
             self.kill(shard, current, "its storage is set back");
         }
-        let keep = self.rng.range(2, durable as u64) as usize;
         self.shards[shard].ever_rewound = true;
         self.shards[shard].rewound = Some(None);
         let old: Vec<usize> = (0..self.shards[shard].instances.len()).filter(|at| self.is_alive(shard, *at)).collect();
@@ -318,31 +337,6 @@ impl World {
         }
         self.set_back(shard, keep);
         self.tell(|_| format!("slot {shard}: its storage is as of flush {keep} again"));
-    }
-
-    /// Isolates and objects are replaced by those of the next deploy; not before all are of the last one.
-    fn deploy_next(&mut self) {
-        let stage = self.deploy.stage;
-        let old: Vec<usize> =
-            self.living().into_iter().filter(|isolate| self.isolates[*isolate].deploy.stage < stage).collect();
-        if let Some(isolate) = old.first() {
-            self.evict(*isolate);
-            self.bear_isolate();
-            return;
-        }
-        for shard in 0..self.shards.len() {
-            let mut alive = 0..self.shards[shard].instances.len();
-            let behind =
-                alive.rfind(|at| self.shards[shard].instances[*at].deploy.stage < stage && self.is_alive(shard, *at));
-            if let Some(instance) = behind {
-                return self.kill(shard, instance, "its code is updated");
-            }
-        }
-        if stage + 1 < STAGES {
-            self.deploy = Deploy::at(stage + 1);
-            self.met(if stage == 0 { Point::DeployedPepper } else { Point::DeployedSigning });
-            self.tell(|_| format!("deploy {} begins", stage + 1));
-        }
     }
 
     fn change_terms(&mut self, shard: usize) {

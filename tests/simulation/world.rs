@@ -2,17 +2,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use keygate::{
-    authority::{
-        copy::SigningKeys,
-        lease::{Terms, bound_ms},
-    },
-    credential::{NumberedSecret, Pepper, Peppers},
-};
+use keygate::authority::lease::{Terms, bound_ms};
 
 use super::{
+    acts::{Act, Lures},
     admin::{Admin, Reply, Subject},
     coverage::{Coverage, Point},
+    deploys::Deploy,
     edge::{Flight, Isolate, Request, Resume},
     knobs::{Fault, Knobs},
     linear::Entry,
@@ -92,41 +88,18 @@ pub enum Event {
     Attempt {
         op: usize,
     },
+    /// A part of a lure.
+    Act(Act),
     GiveUp {
         attempt: u64,
     },
 }
 
-/// The secrets of one deployment.
-#[derive(Clone)]
-pub struct Deploy {
-    pub stage: usize,
-    pub peppers: Rc<Peppers>,
-    pub signing: Rc<SigningKeys>,
-}
-
 /// A history that is longer goes round in circles.
 const EVENTS_MAX: u64 = 200_000;
 
-/// Pepper and signing key, each rotated in three steps: known everywhere, used, the old signing key gone.
-pub const STAGES: usize = 4;
-
-impl Deploy {
-    pub fn at(stage: usize) -> Self {
-        let secret = |id: u8| format!("{id}:{}", format!("{id}{id}").repeat(32));
-        let [old, new] = [1, 2].map(|id| Pepper::parse(&secret(id)).unwrap());
-        let signing = |id| NumberedSecret::parse(&secret(id)).unwrap();
-        let (peppers, signing) = match stage {
-            0 => (Peppers::new(old, None), SigningKeys::new(signing(3), None)),
-            1 => (Peppers::new(old, Some(new)), SigningKeys::new(signing(3), Some(signing(4)))),
-            2 => (Peppers::new(new, Some(old)), SigningKeys::new(signing(4), Some(signing(3)))),
-            _ => (Peppers::new(new, Some(old)), SigningKeys::new(signing(4), None)),
-        };
-        Deploy { stage, peppers: Rc::new(peppers.unwrap()), signing: Rc::new(signing.unwrap()) }
-    }
-}
-
 pub struct World {
+    pub seed: u64,
     pub rng: Rng,
     pub knobs: Knobs,
     pub now: Micros,
@@ -149,6 +122,7 @@ pub struct World {
     pub readings: Vec<(Subject, Entry)>,
     pub deploy: Deploy,
     pub terms: Terms,
+    pub lures: Lures,
     pub stimuli_left: u32,
     /// From here on nothing is broken any more.
     pub healed: bool,
@@ -163,6 +137,7 @@ impl World {
         let knobs = knobs.unwrap_or(drawn);
         let terms = Terms { lease_ms: knobs.lease_ms, grace_ms: knobs.grace_ms };
         let mut world = World {
+            seed,
             now: 1_000_000,
             queue: BTreeMap::new(),
             numbers: 0,
@@ -178,8 +153,9 @@ impl World {
             flights: BTreeMap::new(),
             admin: Admin::default(),
             readings: Vec::new(),
-            deploy: Deploy::at(0),
+            deploy: Deploy::first(),
             terms,
+            lures: Lures::default(),
             stimuli_left: knobs.stimuli,
             healed: false,
             expects_verdicts: false,
@@ -285,6 +261,7 @@ impl World {
             Event::Tell { isolate, shard } => self.tell_uses(isolate, shard),
             Event::Reply { attempt, reply } => self.replied(attempt, reply),
             Event::Attempt { op } => self.attempt(op),
+            Event::Act(act) => self.act(act),
             Event::GiveUp { attempt } => self.give_up(attempt),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     },
     credential::KeyText,
     json::{ObjectWriter, array},
+    planted::planted,
     policy::UnixMillis,
 };
 
@@ -28,7 +29,10 @@ pub fn stored(command: &Command, answer: &Answer, now: UnixMillis, effective_by:
     let (version, mut view) = match answer {
         Answer::Account(record) => (record.version, account(record)),
         Answer::Key(record) => (record.version, key(record, now, None)),
-        Answer::Issued { record, .. } => (record.version, key(record, now, Some(KEY))),
+        Answer::Issued { record, text, .. } => {
+            let shown = if planted!(KeyInJournal) { text.expose() } else { KEY };
+            (record.version, key(record, now, Some(shown)))
+        }
     };
     let effective_by = effective_at.map(UnixMillis::to_rfc3339);
     let body = view.text("mirrored", MIRRORED).if_any("effective_by", effective_by).end();
