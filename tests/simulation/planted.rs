@@ -13,9 +13,10 @@ use super::run;
 /// - *Usage resent with another number*: no question has a number, for what was told is not told again (`UsesTwice`,
 ///   `LostUsesCountTwice`).
 ///
-/// Each invariant is broken by one of these at least, as the table says, except: I8, which is all the others with somebody
-/// else writing to KV (`MacUnchecked` and `CopiesOfOthersFit` break it as I3 or I5); I14, a part of I12; I18, as L2 by
-/// `RewindUnnoticed`; S4, which is I7 and L1; S5, tested elsewhere; and L5.
+/// Each invariant is broken by one of these at least, as the table says, except: I3, which `CopiesOfOthersFit` breaks in
+/// some histories, but hardly in the first; I8, which is all the others with somebody else writing to KV (`MacUnchecked`,
+/// `CopiesOfOthersFit`); I14, a part of I12; I18, as L2 by `RewindUnnoticed`; S4, which is I7 and L1; S5, tested elsewhere;
+/// and L5.
 const BUGS: &[(&str, &str)] = &[
     ("StaleWhileRevalidate", "an allow from the cache, whatever became of the lease"),
     ("LeaseFromReceipt", "the lease runs from the answer's arrival"),
