@@ -1,16 +1,19 @@
 //! One statement on SQLite, with the values that the Authority's port knows.
 
 use keygate::authority::sql::{INTEGER_MAX, Row, SqlError, Value};
-use rusqlite::{Statement, types::ValueRef};
+use rusqlite::{
+    Statement,
+    types::{ToSqlOutput, ValueRef},
+};
 
 /// Runs it and gives all its rows.
 pub fn rows(prepared: &mut Statement<'_>, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
     let failed = |error: rusqlite::Error| SqlError(error.to_string());
     let bound = parameters.iter().map(|parameter| match parameter {
-        Value::Null => Ok(rusqlite::types::Value::Null),
-        Value::Text(text) => Ok(rusqlite::types::Value::Text(text.clone())),
+        Value::Null => Ok(ToSqlOutput::Borrowed(ValueRef::Null)),
+        Value::Text(text) => Ok(ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()))),
         Value::Integer(number) if number.unsigned_abs() <= INTEGER_MAX.unsigned_abs() => {
-            Ok(rusqlite::types::Value::Integer(*number))
+            Ok(ToSqlOutput::Borrowed(ValueRef::Integer(*number)))
         }
         Value::Integer(number) => Err(SqlError(format!("an integer is too large to be stored: {number}"))),
     });

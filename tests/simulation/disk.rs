@@ -1,12 +1,14 @@
 //! SQLite as the runtime offers it to an object: in memory, with everything that was written kept in a list of flushes,
 //! so that it can be had again as of any of them.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use keygate::authority::sql::{Row, Sql, SqlError, Value};
-use rusqlite::Connection;
 
-use super::rows;
+use super::connection::{Connection, Content};
 
 /// Something that becomes durable together with the rest of its turn, or is lost with it.
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ pub struct Disk {
     /// So many of them are durable.
     pub durable: usize,
     /// The database as of some of them, so that it need not be written anew from the first on.
-    images: Vec<(usize, Vec<u8>)>,
+    images: Vec<(usize, Rc<Content>)>,
 }
 
 impl Disk {
@@ -37,8 +39,8 @@ impl Disk {
     pub fn open(&mut self) -> Sqlite {
         self.images.retain(|(flushes, _)| *flushes <= self.flushes.len());
         let (written, sqlite) = match self.images.last() {
-            Some((flushes, image)) => (*flushes, Sqlite::of(image)),
-            None => (0, Sqlite::new()),
+            Some((flushes, content)) => (*flushes, Sqlite::with(Connection::with(content))),
+            None => (0, Sqlite::with(Connection::empty())),
         };
         for write in self.flushes[written..].iter().flat_map(|flush| &flush.writes) {
             if let Write::Statement(statement, parameters) = write {
@@ -49,8 +51,10 @@ impl Disk {
     }
 
     /// Remembers what `sqlite` is now, as of everything this has been told.
-    pub fn remember(&mut self, sqlite: &mut Sqlite) {
-        self.images.push((self.flushes.len(), sqlite.connection.serialize("main").unwrap().to_vec()));
+    pub fn remember(&mut self, sqlite: &Sqlite) {
+        if let Some(connection) = &sqlite.connection {
+            self.images.push((self.flushes.len(), Rc::new(connection.content())));
+        }
     }
 
     /// When the alarm is to ring.
@@ -67,8 +71,10 @@ impl Disk {
 }
 
 /// One instance's connection.
+#[derive(Default)]
 pub struct Sqlite {
-    connection: Connection,
+    /// None = the instance is gone.
+    connection: Option<Connection>,
     depth: Cell<u32>,
     /// The instance dies at the statement after the next so many.
     dies_after: Cell<Option<u32>>,
@@ -77,24 +83,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// With nothing in it.
-    pub fn new() -> Self {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.set_prepared_statement_cache_capacity(256);
-        connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA page_size = 1024").unwrap();
-        Sqlite {
-            connection,
-            depth: Cell::new(0),
-            dies_after: Cell::new(None),
-            dead: Cell::new(false),
-            log: RefCell::default(),
-        }
-    }
-
-    fn of(image: &[u8]) -> Self {
-        let mut sqlite = Sqlite::new();
-        sqlite.connection.deserialize_read_exact("main", image, image.len(), false).unwrap();
-        sqlite
+    fn with(connection: Connection) -> Self {
+        Sqlite { connection: Some(connection), ..Sqlite::default() }
     }
 
     /// The instance dies in the middle of its next turn, if that has more statements than this.
@@ -130,9 +120,11 @@ impl Sqlite {
     }
 
     fn rows(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let failed = |error: rusqlite::Error| SqlError(error.to_string());
-        let mut prepared = self.connection.prepare_cached(statement).map_err(failed)?;
-        rows::rows(&mut prepared, parameters)
+        self.connection()?.run(statement, parameters)
+    }
+
+    fn connection(&self) -> Result<&Connection, SqlError> {
+        self.connection.as_ref().ok_or_else(|| SqlError("the instance is gone".into()))
     }
 }
 
@@ -151,7 +143,7 @@ impl Sql for Sqlite {
         let wrote = match word {
             "SELECT" => false,
             "CREATE" | "ALTER" => true,
-            _ => self.connection.changes() > 0,
+            _ => self.connection()?.changed(),
         };
         if wrote {
             self.log.borrow_mut().push(Write::Statement(statement.to_owned(), parameters.to_vec()));
@@ -160,20 +152,20 @@ impl Sql for Sqlite {
     }
 
     fn atomically<T, E: From<SqlError>>(&self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let connection = self.connection()?;
         let savepoint = format!("s{}", self.depth.get());
-        let run = |statement: String| {
-            self.connection.execute_batch(&statement).map_err(|error| E::from(SqlError(error.to_string())))
-        };
-        run(format!("SAVEPOINT {savepoint}"))?;
+        let created = connection.created();
+        connection.command("SAVEPOINT", &savepoint)?;
         self.depth.set(self.depth.get() + 1);
         let written = self.log.borrow().len();
         let result = body();
         self.depth.set(self.depth.get() - 1);
         if result.is_err() {
             self.log.borrow_mut().truncate(written);
-            run(format!("ROLLBACK TO {savepoint}"))?;
+            connection.command("ROLLBACK TO", &savepoint)?;
+            connection.only_created(created);
         }
-        run(format!("RELEASE {savepoint}"))?;
+        connection.command("RELEASE", &savepoint)?;
         result
     }
 }

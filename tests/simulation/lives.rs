@@ -18,7 +18,7 @@ impl World {
         let now = self.now;
         let instance = self.instance(shard, number);
         instance.alive = false;
-        instance.sql = Sqlite::new();
+        instance.sql = Sqlite::default();
         let superseded = instance.superseded;
         let waiting = std::mem::take(&mut instance.waiting);
         let gated = std::mem::take(&mut instance.gated);

@@ -62,6 +62,7 @@ mod admin;
 mod bugs;
 mod carry;
 mod checks;
+mod connection;
 mod coverage;
 mod database;
 mod deploys;

@@ -249,7 +249,7 @@ impl World {
             return None;
         }
         let place = &mut self.shards[shard];
-        place.disk.remember(&mut place.instances[number].sql);
+        place.disk.remember(&place.instances[number].sql);
         self.check_database(shard, number);
         Some(number)
     }
