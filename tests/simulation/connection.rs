@@ -1,6 +1,7 @@
 //! Databases that cost little to make. A thread keeps its connections from history to history, with the product's tables,
 //! with every statement prepared, and with nothing in them: what an instance writes is in a transaction of its own, which is
-//! rolled back when the instance is gone. So no connection knows anything of an instance before.
+//! rolled back when the instance is gone. So no connection knows anything of an instance before. What a statement read is
+//! not read again before one of its tables has changed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +38,7 @@ struct Schema {
 }
 
 struct Table {
+    name: String,
     read: String,
     write: String,
 }
@@ -49,11 +51,28 @@ struct Database {
 
 #[derive(Default)]
 struct Statements {
-    prepared: Vec<(String, Statement<'static>)>,
+    prepared: Vec<Prepared>,
     by_text: HashMap<String, usize>,
     /// Most texts are constants, which are known again by where they are.
     by_place: HashMap<(usize, usize), usize>,
+    /// Counts changes.
+    now: u64,
+    /// When each table was changed last.
+    changed: Vec<u64>,
 }
+
+struct Prepared {
+    text: String,
+    statement: Statement<'static>,
+    /// Which tables it names.
+    tables: Vec<usize>,
+    reads: bool,
+    /// What it has answered, to which parameters, and when: half of what is read has not changed since it was read last.
+    answers: Vec<(u64, Vec<Value>, Vec<Row>)>,
+}
+
+/// So many answers are remembered for each statement.
+const ANSWERS: usize = 8;
 
 thread_local! {
     /// Databases that nobody uses.
@@ -110,7 +129,12 @@ impl Connection {
 
     /// Begins or ends a savepoint.
     pub fn command(&self, verb: &str, savepoint: &str) -> Result<(), SqlError> {
-        self.database().query(&format!("{verb} {savepoint}"), &[]).map(drop)
+        let database = self.database();
+        database.query(&format!("{verb} {savepoint}"), &[])?;
+        if verb == "ROLLBACK TO" {
+            database.statements.borrow_mut().forget();
+        }
+        Ok(())
     }
 
     /// How much of the schema is there.
@@ -132,6 +156,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(database) = self.database.take() else { return };
         if database.query("ROLLBACK", &[]).is_ok() {
+            database.statements.borrow_mut().forget();
             // A thread that ends has no use for it.
             let _ = IDLE.try_with(|idle| idle.borrow_mut().push(database));
         }
@@ -141,24 +166,66 @@ impl Drop for Connection {
 impl Database {
     fn query(&self, text: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
         let statements = &mut *self.statements.borrow_mut();
+        let at = statements.find(self.sqlite, text)?;
+        let prepared = &mut statements.prepared[at];
+        if !prepared.reads {
+            let rows = rows::rows(&mut prepared.statement, parameters);
+            if self.sqlite.changes() > 0 {
+                statements.now += 1;
+                prepared.tables.iter().for_each(|table| statements.changed[*table] = statements.now);
+            }
+            return rows;
+        }
+        let changed = prepared.tables.iter().map(|table| statements.changed[*table]).max().unwrap_or(0);
+        let known = prepared.answers.iter().position(|(_, other, _)| other == parameters);
+        if let Some((_, _, rows)) = known.map(|at| &prepared.answers[at]).filter(|(at, ..)| *at >= changed) {
+            return Ok(rows.clone());
+        }
+        let rows = rows::rows(&mut prepared.statement, parameters)?;
+        let answer = (statements.now, parameters.to_vec(), rows.clone());
+        match known {
+            Some(at) => prepared.answers[at] = answer,
+            None => {
+                prepared.answers.truncate(ANSWERS - 1);
+                prepared.answers.insert(0, answer);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Statements {
+    fn find(&mut self, sqlite: &'static rusqlite::Connection, text: &str) -> Result<usize, SqlError> {
         let place = (text.as_ptr().addr(), text.len());
-        let known = statements.by_place.get(&place).copied().filter(|at| statements.prepared[*at].0 == text);
-        let at = match known.or_else(|| statements.by_text.get(text).copied()) {
+        if let Some(at) = self.by_place.get(&place).copied().filter(|at| self.prepared[*at].text == text) {
+            return Ok(at);
+        }
+        let at = match self.by_text.get(text).copied() {
             Some(at) => at,
             None => {
-                let prepared = self.sqlite.prepare(text).map_err(failed)?;
-                statements.prepared.push((text.to_owned(), prepared));
-                statements.by_text.insert(text.to_owned(), statements.prepared.len() - 1);
-                statements.prepared.len() - 1
+                let tables = &schema().tables;
+                self.prepared.push(Prepared {
+                    text: text.to_owned(),
+                    statement: sqlite.prepare(text).map_err(failed)?,
+                    tables: (0..tables.len()).filter(|table| text.contains(&tables[*table].name)).collect(),
+                    reads: text.trim_start().starts_with("SELECT "),
+                    answers: Vec::new(),
+                });
+                self.changed.resize(tables.len(), 0);
+                self.by_text.insert(text.to_owned(), self.prepared.len() - 1);
+                self.prepared.len() - 1
             }
         };
-        if known.is_none() {
-            if statements.by_place.len() > 4_096 {
-                statements.by_place.clear();
-            }
-            statements.by_place.insert(place, at);
+        if self.by_place.len() > 4_096 {
+            self.by_place.clear();
         }
-        rows::rows(&mut statements.prepared[at].1, parameters)
+        self.by_place.insert(place, at);
+        Ok(at)
+    }
+
+    /// Nothing that was read is so any more.
+    fn forget(&mut self) {
+        self.prepared.iter_mut().for_each(|prepared| prepared.answers.clear());
     }
 }
 
@@ -166,7 +233,7 @@ fn open() -> rusqlite::Connection {
     let sqlite = rusqlite::Connection::open_in_memory().unwrap();
     // Else a statement is prepared anew whenever other values are bound to it.
     sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).unwrap();
-    sqlite.execute_batch("PRAGMA foreign_keys = ON; PRAGMA page_size = 1024").unwrap();
+    sqlite.execute_batch("PRAGMA foreign_keys = ON").unwrap();
     sqlite
 }
 
@@ -184,6 +251,7 @@ fn schema() -> &'static Schema {
             let [Value::Text(name)] = &row[..] else { panic!("a table has a name") };
             let columns = recorder.sqlite.prepare(&format!("SELECT * FROM {name}")).unwrap().column_count();
             Table {
+                name: name.clone(),
                 read: format!("SELECT * FROM {name}"),
                 write: format!("INSERT INTO {name} VALUES ({})", vec!["?"; columns].join(", ")),
             }
@@ -208,5 +276,68 @@ impl Sql for Recorder {
 
     fn atomically<T, E: From<SqlError>>(&self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         body()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: &str = "SELECT count(*) FROM outbox";
+
+    fn made() -> Connection {
+        let connection = Connection::empty();
+        schema().statements.iter().for_each(|statement| drop(connection.run(statement, &[]).unwrap()));
+        connection
+    }
+
+    fn put(connection: &Connection, name: &str) {
+        let parameters = [name.into(), 1u64.into()];
+        connection.run("INSERT INTO outbox VALUES (?1, ?2, 0, 0, 0, 0)", &parameters).unwrap();
+    }
+
+    fn count(connection: &Connection) -> Value {
+        connection.run(COUNT, &[]).unwrap()[0][0].clone()
+    }
+
+    #[test]
+    fn a_connection_knows_nothing_of_what_was_written_to_it_before() {
+        for _ in 0..3 {
+            let connection = Connection::empty();
+            assert!(connection.run("SELECT name FROM sqlite_schema WHERE name = 'meta'", &[]).unwrap().is_empty());
+            drop(connection);
+            let connection = made();
+            assert_eq!(count(&connection), Value::Integer(0));
+            put(&connection, "a");
+            assert_eq!(count(&connection), Value::Integer(1));
+        }
+    }
+
+    #[test]
+    fn two_connections_at_a_time_are_two_databases() {
+        let (one, other) = (made(), made());
+        put(&one, "a");
+        assert_eq!((count(&one), count(&other)), (Value::Integer(1), Value::Integer(0)));
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written_last_and_not_rolled_back() {
+        let connection = made();
+        connection.command("SAVEPOINT", "s0").unwrap();
+        for number in 1..4 {
+            put(&connection, &number.to_string());
+            assert_eq!(count(&connection), Value::Integer(number));
+        }
+        connection.command("ROLLBACK TO", "s0").unwrap();
+        assert_eq!(count(&connection), Value::Integer(0));
+    }
+
+    #[test]
+    fn a_copy_has_all_the_rows_of_every_table() {
+        let connection = made();
+        put(&connection, "a");
+        let one = connection.content();
+        let other = Connection::with(&one).content();
+        assert_eq!((one.created, one.tables), (other.created, other.tables));
     }
 }

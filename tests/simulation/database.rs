@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keygate::authority::sql::{Row, Value};
-use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
 
 use super::{admin::key_status, rng::SECOND, world::World};
 
@@ -123,16 +121,15 @@ impl World {
         for row in rows {
             let none = || (0, keygate::authority::audit::NO_HASH.to_owned());
             let (last, previous) = chains.entry(number(&row[0])).or_insert_with(none);
-            let hash = hex::encode(Sha256::digest(text(&row[2]).as_bytes()));
-            let entry: Json = serde_json::from_str(text(&row[2])).unwrap_or_default();
+            let entry = self.memo.audited(text(&row[2]));
             let fits = number(&row[1]) == *last + 1
-                && entry["previous"] == Json::String(previous.clone())
-                && entry["number"].as_u64() == Some(*last + 1)
-                && hash == text(&row[3]);
+                && entry.previous.as_ref() == Some(previous)
+                && entry.number == Some(*last + 1)
+                && entry.hash == text(&row[3]);
             if !fits {
                 return Some(("I15", format!("the chain breaks at {row:?}")));
             }
-            (*last, *previous) = (*last + 1, hash);
+            (*last, *previous) = (*last + 1, entry.hash.clone());
         }
         for head in heads {
             let (last, hash) = chains.remove(&number(&head[0])).unwrap_or_default();

@@ -8,7 +8,7 @@ use keygate::{
         sync::{SyncAnswer, SyncRequest},
     },
     credential::RecognisedKey,
-    edge::{Call, Evidence, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View, present},
+    edge::{Call, Evidence, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View},
     policy::{Decision, Demand, UnixMillis},
 };
 
@@ -136,8 +136,7 @@ impl World {
 
     /// A request comes to an isolate, with some key's text.
     pub fn present(&mut self, isolate: usize, subject: usize, text: &str, demand: Demand) {
-        let header = format!("Bearer {text}");
-        match present(Some(&header), &self.isolates[isolate].deploy.peppers) {
+        match self.memo.present(text, &self.isolates[isolate].deploy.peppers) {
             Presented::Recognised(key) => {
                 let Some(shard) = self.shards.iter().position(|shard| shard.slot == key.account.slot) else { return };
                 self.isolates[isolate].asked_at = self.now;

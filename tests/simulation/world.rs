@@ -12,6 +12,7 @@ use super::{
     edge::{Flight, Isolate, Request, Resume},
     knobs::{Fault, Knobs},
     linear::Entry,
+    memo::Memo,
     mirror::Kv,
     object::{Question, Shard},
     rng::{Micros, Rng},
@@ -109,6 +110,7 @@ pub struct World {
     events: u64,
     pub violation: Option<Violation>,
     pub coverage: Coverage,
+    pub memo: Memo,
     /// What happened, in words; none = nobody wants to know.
     pub story: Option<Vec<String>>,
     pub truth: Truth,
@@ -144,6 +146,7 @@ impl World {
             events: 0,
             violation: None,
             coverage: Coverage::default(),
+            memo: Memo::default(),
             story: told.then(Vec::new),
             truth: Truth::default(),
             kv: Kv::default(),
