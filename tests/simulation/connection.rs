@@ -53,8 +53,8 @@ struct Database {
 struct Statements {
     prepared: Vec<Prepared>,
     by_text: HashMap<String, usize>,
-    /// Most texts are constants, which are known again by where they are.
-    by_place: HashMap<(usize, usize), usize>,
+    /// Which statement was looked for last in each of [`PLACES`]: most texts are constants, known again by where they are.
+    by_place: Vec<usize>,
     /// Counts changes.
     now: u64,
     /// When each table was changed last.
@@ -70,6 +70,8 @@ struct Prepared {
     /// What it has answered, to which parameters, and when: half of what is read has not changed since it was read last.
     answers: Vec<(u64, Vec<Value>, Vec<Row>)>,
 }
+
+const PLACES: usize = 1_024;
 
 /// So many answers are remembered for each statement.
 const ANSWERS: usize = 8;
@@ -196,8 +198,10 @@ impl Database {
 
 impl Statements {
     fn find(&mut self, sqlite: &'static rusqlite::Connection, text: &str) -> Result<usize, SqlError> {
-        let place = (text.as_ptr().addr(), text.len());
-        if let Some(at) = self.by_place.get(&place).copied().filter(|at| self.prepared[*at].text == text) {
+        let place = (text.as_ptr().addr() / 8 + text.len()) % PLACES;
+        self.by_place.resize(PLACES, 0);
+        let at = self.by_place[place];
+        if self.prepared.get(at).is_some_and(|prepared| prepared.text == text) {
             return Ok(at);
         }
         let at = match self.by_text.get(text).copied() {
@@ -216,10 +220,7 @@ impl Statements {
                 self.prepared.len() - 1
             }
         };
-        if self.by_place.len() > 4_096 {
-            self.by_place.clear();
-        }
-        self.by_place.insert(place, at);
+        self.by_place[place] = at;
         Ok(at)
     }
 
