@@ -11,14 +11,14 @@ use crate::{
     credential::{AccountRef, Brand, Environment},
     json::{FromJson, Json, ObjectWriter, ToJson},
     planted::planted,
-    policy::UnixMillis,
+    policy::{DAY_MS, UnixMillis},
 };
 
 use super::outbox::KvKey;
 use super::sql::{Columns, Sql, SqlError, at_most_one, from_json};
 
 /// How long a command can be repeated. Then its row goes, and with it the nonce.
-pub const REPEATABLE_MS: u64 = 24 * 60 * 60 * 1_000;
+pub const REPEATABLE_MS: u64 = DAY_MS;
 
 /// Rows that one command removes at most, on top of its own work.
 const REMOVED_PER_COMMAND: u32 = 8;

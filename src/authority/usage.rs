@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{credential::Digest, policy::UnixMillis};
+use crate::{
+    credential::Digest,
+    policy::{DAY_MS, UnixMillis},
+};
 
 use super::{
     query::Found,
@@ -67,7 +70,7 @@ impl Tally {
     /// anything was written.
     ///
     /// # Errors
-    /// Trouble with SQLite; the uses that were not written wait.
+    /// Trouble with SQLite; the uses that were not written wait, where there is room for them.
     pub fn take(&mut self, sql: &impl Sql, uses: &[Use], now: UnixMillis) -> Result<bool, SqlError> {
         let mut wrote = false;
         for Use { digest, count, age_ms } in uses {
@@ -185,5 +188,3 @@ impl Row {
         Ok(!written.is_empty())
     }
 }
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

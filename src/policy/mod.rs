@@ -43,4 +43,4 @@ pub use path::{CanonicalPath, PathError, PathFault};
 pub use pattern::{Pattern, PatternError};
 pub use route::{RouteTable, Rule};
 pub use scope::{MAX_SCOPES, Scope, ScopeError, ScopeSet, ScopeSetError};
-pub use time::{TimeError, UnixMillis};
+pub use time::{DAY_MS, TimeError, UnixMillis};

@@ -127,7 +127,8 @@ fn number(digits: &[u8]) -> i64 {
     digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
 }
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A day of UTC, in milliseconds: Unix time has no leap seconds.
+pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Days from 0000-03-01 to 1970-01-01. Years that begin in March end with the day that only some have, and 400 of them
 /// always have [`DAYS_IN_400_YEARS`]. `(153 * month + 2) / 5` is how many days lie before a month, counted from March.
