@@ -61,8 +61,10 @@ impl World {
         let (now, durable) = (self.now, self.shards[shard].disk.durable);
         let mut from = now.saturating_sub(self.bound(shard, in_grace));
         if request.demand.strict {
-            // A superseded instance may answer for a tenth of a lease after its last durable write.
-            let superseded = self.shards[shard].superseded_at.filter(|at| at + self.bound(shard, false) >= began);
+            // A superseded instance may answer for a tenth of a lease after its last durable write: each, if several follow
+            // each other in that time.
+            let since = began.saturating_sub(self.bound(shard, false) / 10 + 50 * MS);
+            let superseded = self.shards[shard].superseded.iter().copied().find(|at| *at >= since);
             from = from.max(superseded.map_or(began, |at| at.min(began)));
         }
         let key = &self.truth.keys[subject];
@@ -182,7 +184,7 @@ impl World {
             if states.iter().any(|state| state.is.status == KeyStatus::Disabled) {
                 self.met(Point::AllowedAfterWidening);
             }
-            let superseded = self.shards[request.shard].superseded_at;
+            let superseded = self.shards[request.shard].superseded.last();
             if superseded.is_some_and(|at| at + self.bound(request.shard, false) > self.now) {
                 self.met(Point::AcceptFromSuperseded);
             }

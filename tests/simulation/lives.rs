@@ -88,7 +88,7 @@ impl World {
         self.lose_tail(shard);
         let durable = self.shards[shard].disk.durable;
         let told = self.rng.chance(500);
-        self.shards[shard].superseded_at = Some(self.now);
+        self.shards[shard].superseded.push(self.now);
         let instance = self.instance(shard, current);
         instance.superseded = true;
         if told {

@@ -46,8 +46,8 @@ pub struct Shard {
     /// The storage was set back; and when, and in which flush, that was noticed. Until then nothing can be said.
     pub rewound: Option<Option<(Micros, usize)>>,
     pub ever_rewound: bool,
-    /// When an instance was superseded last.
-    pub superseded_at: Option<Micros>,
+    /// When instances were superseded, in order.
+    pub superseded: Vec<Micros>,
 }
 
 /// One life of an object.
@@ -128,7 +128,7 @@ impl Shard {
             granting: Vec::new(),
             rewound: None,
             ever_rewound: false,
-            superseded_at: None,
+            superseded: Vec::new(),
         }
     }
 }
