@@ -16,13 +16,17 @@ use std::process::ExitCode;
 #[path = "src/policy"]
 #[allow(dead_code, reason = "the crate uses what the build script does not")]
 mod policy {
+    pub mod catalogue;
+    pub mod catalogue_source;
+    pub mod feature;
     pub mod methods;
     pub mod pattern;
     pub mod route_source;
     pub mod scope;
+    pub mod source;
 }
 
-use policy::route_source::{self, RuleEnvironment, RuleSource};
+use policy::route_source::{self, DemandSource, RuleEnvironment, RuleSource, TableSource};
 
 fn main() -> ExitCode {
     match run() {
@@ -35,9 +39,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    for file in ["build.rs", "methods.rs", "pattern.rs", "route_source.rs", "scope.rs"] {
-        let folder = if file == "build.rs" { "" } else { "src/policy/" };
-        println!("cargo:rerun-if-changed={folder}{file}");
+    println!("cargo:rerun-if-changed=build.rs");
+    let sources = ["catalogue", "catalogue_source", "feature", "methods", "pattern", "route_source", "scope", "source"];
+    for file in sources {
+        println!("cargo:rerun-if-changed=src/policy/{file}.rs");
     }
     println!("cargo:rerun-if-env-changed=KEYGATE_ROUTES");
     let name = variable("KEYGATE_ROUTES").unwrap_or_else(|_| "routes.toml".to_owned());
@@ -46,9 +51,9 @@ fn run() -> Result<(), String> {
     println!("cargo:rustc-env=KEYGATE_ROUTES_FILE={}", file.display()); // for a test
 
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{name}: {error}"))?;
-    let rules = route_source::parse(&text).map_err(|error| format!("{name}:{error}"))?;
+    let table = route_source::parse(&text).map_err(|error| format!("{name}:{error}"))?;
     let output = PathBuf::from(variable("OUT_DIR")?).join("routes.rs");
-    std::fs::write(&output, as_rust(&rules)).map_err(|error| format!("{}: {error}", output.display()))
+    std::fs::write(&output, as_rust(&table)).map_err(|error| format!("{}: {error}", output.display()))
 }
 
 fn variable(name: &str) -> Result<String, String> {
@@ -56,26 +61,56 @@ fn variable(name: &str) -> Result<String, String> {
 }
 
 /// Plain data in statics: nothing is parsed or allocated when the Worker starts.
-fn as_rust(rules: &[RuleSource]) -> String {
+fn as_rust(table: &TableSource) -> String {
     let mut statics = String::new();
-    let mut elements = String::new();
-    for (index, rule) in rules.iter().enumerate() {
-        let scopes: String =
-            rule.scopes.iter().map(|scope| format!("Scope::compiled({:?}), ", scope.as_str())).collect();
-        let environment = match rule.environment {
-            None => "None",
-            Some(RuleEnvironment::Live) => "Some(Environment::Live)",
-            Some(RuleEnvironment::Test) => "Some(Environment::Test)",
-        };
+    let rules: String =
+        table.rules.iter().enumerate().map(|(index, rule)| rule_as_rust(&mut statics, index, rule)).collect();
+    let mut entries = String::new();
+    for (index, entry) in table.catalogue.entries().iter().enumerate() {
         // Writing to a `String` cannot fail.
-        let _ = writeln!(statics, "static SCOPES_{index}: [Scope; {}] = [{scopes}];", rule.scopes.len());
+        let verbs: String = entry.verbs.iter().map(|verb| format!("Cow::Borrowed({verb:?}), ")).collect();
+        let _ = writeln!(statics, "static VERBS_{index}: [Cow<'static, str>; {}] = [{verbs}];", entry.verbs.len());
         let _ = writeln!(
-            elements,
-            "    Rule {{ methods: Methods::from_bits({}), pattern: Pattern::compiled({:?}), demand: Demand {{ scopes: Cow::Borrowed(&SCOPES_{index}), environment: {environment}, strict: {} }} }},",
-            rule.methods.bits(),
-            rule.pattern.as_str(),
-            rule.strict,
+            entries,
+            "    CatalogueEntry {{ resource: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), verbs: Cow::Borrowed(&VERBS_{index}) }},",
+            entry.resource, entry.description,
         );
     }
-    format!("{statics}pub static RULES: [Rule; {}] = [\n{elements}];\n", rules.len())
+    format!(
+        "{statics}pub static RULES: [Rule; {}] = [\n{rules}];\npub static CATALOGUE: [CatalogueEntry; {}] = [\n{entries}];\n",
+        table.rules.len(),
+        table.catalogue.entries().len(),
+    )
+}
+
+fn rule_as_rust(statics: &mut String, index: usize, rule: &RuleSource) -> String {
+    let demand = match &rule.demand {
+        None => "None".to_owned(),
+        Some(demand) => {
+            let scopes: String =
+                demand.scopes.iter().map(|scope| format!("Scope::compiled({:?}), ", scope.as_str())).collect();
+            let _ = writeln!(statics, "static SCOPES_{index}: [Scope; {}] = [{scopes}];", demand.scopes.len());
+            format!("Some({})", demand_as_rust(index, demand))
+        }
+    };
+    format!(
+        "    Rule {{ line: {}, methods: Methods::from_bits({}), pattern: Pattern::compiled({:?}), demand: {demand} }},\n",
+        rule.line,
+        rule.methods.bits(),
+        rule.pattern.as_str(),
+    )
+}
+
+fn demand_as_rust(index: usize, demand: &DemandSource) -> String {
+    let environment = match demand.environment {
+        None => "None",
+        Some(RuleEnvironment::Live) => "Some(Environment::Live)",
+        Some(RuleEnvironment::Test) => "Some(Environment::Test)",
+    };
+    let feature =
+        demand.feature.as_ref().map_or("None".to_owned(), |feature| format!("Some(Cow::Borrowed({feature:?}))"));
+    format!(
+        "Demand {{ scopes: Cow::Borrowed(&SCOPES_{index}), environment: {environment}, strict: {}, workspace_required: {}, workspace: None, feature: {feature}, describe: false }}",
+        demand.strict, demand.workspace,
+    )
 }

@@ -7,10 +7,10 @@
     reason = "clippy.toml lets `#[test]` functions panic, but not the functions they share"
 )]
 
-use keygate::credential::{AccountRef, Digest, Environment, KeyId};
+use keygate::credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId};
 use keygate::policy::{
-    Access, Account, AccountStatus, ApiAccess, CanonicalPath, Decision, Demand, Denial, Grant, KeyStatus, Methods,
-    Pattern, RouteTable, Rule, Scope, ScopeSet, UnixMillis, decide, parse_demand,
+    Access, Account, AccountStatus, ApiAccess, CanonicalPath, Decision, Demand, Denial, Fields, Grant, KeyStatus,
+    Methods, Pattern, RevokedBefore, RouteTable, Rule, Scope, ScopeSet, UnixMillis, Workspace, decide, parse_demand,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -57,33 +57,88 @@ fn grant() -> impl Strategy<Value = Grant> {
     let status =
         prop_oneof![8 => Just(KeyStatus::Active), 1 => Just(KeyStatus::Disabled), 1 => Just(KeyStatus::Revoked)];
     let time = || prop::option::weighted(0.4, time());
-    (account_ref(), environment(), prop::collection::vec(scope(), 0..4), status, time(), time()).prop_map(
-        |(account, environment, scopes, status, not_before, expires_at)| Grant {
+    let workspaces = prop::option::of(prop::collection::vec(workspace_id(), 0..3));
+    let fields =
+        select(vec![vec![], vec![("contacts", vec!["name"])], vec![("contacts", vec!["name"]), ("jobs", vec!["id"])]]);
+    let limits = (workspaces, fields, 1..5_u64);
+    (account_ref(), environment(), prop::collection::vec(scope(), 0..4), status, time(), time(), limits).prop_map(
+        |(account, environment, scopes, status, not_before, expires_at, (workspaces, fields, issued_at))| Grant {
             id: KeyId::of(&Digest::from_bytes([7; 24])),
             account,
             environment,
             scopes: ScopeSet::new(scopes).unwrap(),
+            workspaces,
+            fields: Fields::new(fields).unwrap(),
             status,
             not_before,
             expires_at,
-            issued_at: 1,
+            issued_at,
         },
     )
 }
 
 fn account() -> impl Strategy<Value = Account> {
     let status = prop_oneof![8 => Just(AccountStatus::Active), 1 => Just(AccountStatus::Suspended)];
-    (account_ref(), status, access(), access()).prop_map(|(id, status, live, test)| Account {
-        id,
-        status,
-        api_access: ApiAccess { live, test },
-        features: vec!["beta".to_owned()],
-    })
+    let workspaces = prop::sample::subsequence(WORKSPACES.to_vec(), 0..=WORKSPACES.len());
+    let before = || prop_oneof![4 => Just(0_u64), 1 => 0..5_u64];
+    let rights = (features(), workspaces, before(), before(), any::<bool>());
+    (account_ref(), status, access(), access(), rights).prop_map(
+        |(id, status, live, test, (features, workspaces, live_before, test_before, explain_refusals))| Account {
+            id,
+            status,
+            api_access: ApiAccess { live, test },
+            features,
+            workspaces: workspaces.into_iter().map(|id| Workspace { id, name: id.to_string() }).collect(),
+            revoked_before: RevokedBefore { live: live_before, test: test_before },
+            explain_refusals,
+        },
+    )
+}
+
+const WORKSPACES: [WorkspaceId; 3] =
+    [WorkspaceId::from_bytes([1; 8]), WorkspaceId::from_bytes([2; 8]), WorkspaceId::from_bytes([3; 8])];
+
+/// Of the account, archived, or of another account.
+fn workspace_id() -> impl Strategy<Value = WorkspaceId> {
+    select(WORKSPACES.to_vec())
+}
+
+fn features() -> impl Strategy<Value = Vec<String>> {
+    prop::sample::subsequence(vec!["beta".to_owned(), "export".to_owned()], 0..=2)
 }
 
 fn demand() -> impl Strategy<Value = Demand> {
-    (prop::collection::vec(scope(), 0..3), prop::option::weighted(0.4, environment()))
-        .prop_map(|(scopes, environment)| Demand { scopes: scopes.into(), environment, strict: false })
+    let rights = (
+        any::<bool>(),
+        prop::option::weighted(0.4, workspace_id()),
+        prop::option::weighted(0.4, select(vec!["beta", "export"])),
+        any::<bool>(),
+    );
+    (prop::collection::vec(scope(), 0..3), prop::option::weighted(0.4, environment()), rights).prop_map(
+        |(scopes, environment, (workspace_required, workspace, feature, describe))| Demand {
+            scopes: scopes.into(),
+            environment,
+            strict: false,
+            workspace_required,
+            workspace,
+            feature: feature.map(Into::into),
+            describe,
+        },
+    )
+}
+
+/// Demands more of the key than `demand` does, in one way.
+fn widened(demand: &Demand, by: (u8, Scope, WorkspaceId, &'static str)) -> Demand {
+    let (way, scope, workspace, feature) = by;
+    let mut wider = demand.clone();
+    match way {
+        0 => wider.scopes.to_mut().push(scope),
+        1 => wider.workspace_required = true,
+        2 => wider.workspace = wider.workspace.or(Some(workspace)),
+        3 => wider.feature = wider.feature.or(Some(feature.into())),
+        _ => wider.environment = wider.environment.or(Some(Environment::Live)),
+    }
+    wider
 }
 
 fn key_is_good(grant: &Grant, account: &Account, demand: &Demand, now: UnixMillis) -> bool {
@@ -93,6 +148,34 @@ fn key_is_good(grant: &Grant, account: &Account, demand: &Demand, now: UnixMilli
         && [None, Some(grant.environment)].contains(&demand.environment)
         && account.id == grant.account
         && grant.environment != Environment::Admin
+        && match grant.environment {
+            Environment::Live => grant.issued_at > account.revoked_before.live,
+            _ => grant.issued_at > account.revoked_before.test,
+        }
+}
+
+/// Those that the account has and the key may use.
+fn usable(grant: &Grant, account: &Account) -> Vec<WorkspaceId> {
+    let mut ids: Vec<WorkspaceId> = account.workspaces.iter().map(|workspace| workspace.id).collect();
+    ids.retain(|id| grant.workspaces.clone().unwrap_or(WORKSPACES.to_vec()).contains(id));
+    ids
+}
+
+fn feature_is_on(account: &Account, platform: &[String], demand: &Demand) -> bool {
+    let on = [&account.features, platform].concat();
+    demand.feature.as_ref().is_none_or(|feature| on.iter().any(|name| name == feature))
+}
+
+/// The workspace that counts, or what is wrong with it.
+fn workspace_of(grant: &Grant, account: &Account, demand: &Demand) -> Result<Option<WorkspaceId>, Denial> {
+    let usable = usable(grant, account);
+    match demand.workspace {
+        Some(id) if usable.contains(&id) => Ok(Some(id)),
+        Some(_) => Err(Denial::WorkspaceForbidden),
+        None if !demand.workspace_required => Ok(None),
+        None if usable.len() == 1 => Ok(Some(usable[0])),
+        None => Err(Denial::WorkspaceRequired),
+    }
 }
 
 fn account_is_active(grant: &Grant, account: &Account) -> bool {
@@ -112,31 +195,84 @@ proptest! {
 
     #[test]
     fn allows_exactly_what_all_conditions_allow(
-        (grant, account, demand, now) in (grant(), account(), demand(), time())
+        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time())
     ) {
         let good = key_is_good(&grant, &account, &demand, now);
         let active = account_is_active(&grant, &account);
+        let on = feature_is_on(&account, &platform, &demand);
+        let workspace = workspace_of(&grant, &account, &demand);
         let sufficient = rights_suffice(&grant, &demand);
-        match decide(&grant, &account, &demand, now) {
+        match decide(&grant, &account, &platform, &demand, now) {
             Decision::Allow(principal) => {
-                prop_assert!(good && active && sufficient);
+                prop_assert!(good && active && on && sufficient);
                 prop_assert_eq!(principal.key_id, grant.id);
                 prop_assert_eq!(principal.account, grant.account);
                 prop_assert_eq!(principal.environment, grant.environment);
-                prop_assert_eq!(principal.scopes, grant.scopes);
-                prop_assert_eq!(principal.features, account.features);
+                prop_assert_eq!(&principal.scopes, &grant.scopes);
+                prop_assert_eq!(Ok(principal.workspace), workspace);
+                let mut features = [account.features.clone(), platform].concat();
+                features.sort();
+                features.dedup();
+                let mut given = principal.features;
+                given.sort();
+                prop_assert_eq!(given, features);
                 prop_assert_eq!(principal.expires_at, grant.expires_at);
+                let described: Vec<WorkspaceId> = principal.workspaces.iter().map(|workspace| workspace.id).collect();
+                prop_assert_eq!(described, if demand.describe { usable(&grant, &account) } else { Vec::new() });
+                for (resource, names) in grant.fields.iter() {
+                    let demanded = demand.describe
+                        || demand.scopes.iter().any(|scope| meaning(scope).iter().any(|(name, _)| *name == resource));
+                    prop_assert_eq!(principal.fields.iter().any(|given| given == (resource, names)), demanded);
+                }
+                for (index, scope) in grant.scopes.iter().enumerate() {
+                    let used = principal.scopes_used >> index & 1 == 1;
+                    prop_assert!(!used || demand.scopes.iter().any(|needed| scope.covers(needed)));
+                    prop_assert!(used || !demand.scopes.contains(scope));
+                }
+                prop_assert_eq!(principal.scopes_used == 0, demand.scopes.is_empty());
             }
-            Decision::Deny(Denial::InvalidToken(_)) => prop_assert!(!good),
+            Decision::Deny(Denial::InvalidToken { explain, .. }) => {
+                prop_assert!(!good);
+                prop_assert!(!explain || account.explain_refusals);
+            }
             Decision::Deny(Denial::AccountInactive(_)) => prop_assert!(good && !active),
+            Decision::Deny(Denial::FeatureDisabled) => prop_assert!(good && active && !on),
+            Decision::Deny(denial @ (Denial::WorkspaceRequired | Denial::WorkspaceForbidden)) => {
+                prop_assert!(good && active && on);
+                prop_assert_eq!(workspace, Err(denial));
+            }
             Decision::Deny(Denial::InsufficientScope { required, missing }) => {
-                prop_assert!(good && active && !sufficient);
+                prop_assert!(good && active && on && workspace.is_ok() && !sufficient);
                 prop_assert_eq!(&required[..], &demand.scopes[..]);
                 prop_assert!(!missing.is_empty());
                 let rest = required.into_iter().filter(|scope| !missing.contains(scope)).collect::<Vec<_>>();
-                let rest = Demand { scopes: rest.into(), environment: None, strict: false };
+                let rest = Demand { scopes: rest.into(), ..Demand::default() };
                 prop_assert!(rights_suffice(&grant, &rest));
             }
+        }
+    }
+
+    /// Naming a workspace answers a demand for one, so it is no widening where one is needed.
+    #[test]
+    fn who_is_denied_less_is_denied_more(
+        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time()),
+        by in (0..5_u8, scope(), workspace_id(), select(vec!["beta", "export"])),
+    ) {
+        prop_assume!(!(by.0 == 2 && demand.workspace_required));
+        let is_allowed = |demand: &Demand| matches!(decide(&grant, &account, &platform, demand, now), Decision::Allow(_));
+        let wider = widened(&demand, by);
+        prop_assert!(is_allowed(&demand) || !is_allowed(&wider), "{:?}", wider);
+    }
+
+    #[test]
+    fn an_archived_or_foreign_workspace_never_passes(
+        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time())
+    ) {
+        if let Decision::Allow(principal) = decide(&grant, &account, &platform, &demand, now)
+            && let Some(id) = principal.workspace
+        {
+            prop_assert!(account.workspaces.iter().any(|workspace| workspace.id == id));
+            prop_assert!(grant.workspaces.is_none_or(|only| only.contains(&id)));
         }
     }
 
@@ -218,17 +354,13 @@ fn two_hundred_rules_are_found_in_order() {
     let rule = |number: usize| {
         let scope = Scope::parse(&format!("r{number}:read")).unwrap();
         let pattern = Pattern::parse(&format!("/v1/resource{number}/{{id}}")).unwrap();
-        Rule::new(
-            Methods::parse(["GET"]).unwrap(),
-            pattern,
-            Demand { scopes: vec![scope].into(), environment: None, strict: false },
-        )
+        Rule::new(Methods::parse(["GET"]).unwrap(), pattern, Demand { scopes: vec![scope].into(), ..Demand::default() })
     };
     let table = RouteTable::new((0..200).map(rule).collect());
     for number in 0..200 {
         let path = format!("/v1/resource{number}/1");
         let found = table.find("GET", CanonicalPath::parse(&path).unwrap()).unwrap();
-        assert_eq!(found.demand().scopes[0].as_str(), format!("r{number}:read"));
+        assert_eq!(found.demand().unwrap().scopes[0].as_str(), format!("r{number}:read"));
         assert!(table.find("POST", CanonicalPath::parse(&path).unwrap()).is_none());
     }
 }

@@ -1,19 +1,19 @@
 //! Accounts: the commands on them, and how they lie in SQLite.
 
 use crate::{
-    credential::{AccountRef, Brand},
+    credential::{AccountRef, Brand, Environment},
     json::ToJson,
     planted::planted,
-    policy::{AccountStatus, UnixMillis},
+    policy::{Access, AccountStatus, UnixMillis},
 };
 
 use super::{
     audit::{self, AuditHead, Change},
-    command::{AccountChange, Answer, Failure, NewAccount, Refusal, Work, derive},
+    command::{AccountChange, Answer, Edit, Failure, NewAccount, Refusal, Work, derive},
     feed::{self, FeedSubject},
     meta,
     outbox::KvKey,
-    record::AccountRecord,
+    record::{AccountRecord, Revoked, RevokedAll},
     sql::{Columns, Sql, SqlError, at_most_one},
 };
 
@@ -24,6 +24,7 @@ const NUMBER_ATTEMPTS: u8 = 8;
 pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
     refuse_taken_external_id(work, new.external_id.as_deref(), None)?;
+    new.settings.check(&new.default_scopes, work.circumstances.catalogue)?;
     let number = free_number(sql, &work.circumstances.nonce)?;
     let id = AccountRef { slot: work.circumstances.slot, number };
     let sequence = meta::next_sequence(sql)?;
@@ -38,14 +39,17 @@ pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(An
         api_access: new.api_access,
         features: new.features.clone(),
         default_scopes: new.default_scopes.clone(),
+        settings: new.settings.clone(),
         created_at: work.now(),
         created_by: work.order.actor.clone(),
         audit_head: AuditHead { number: 0, hash: audit::NO_HASH.into() },
+        revoked_all: RevokedAll::default(),
+        workspaces: Vec::new(),
     };
     sql.run(
         "INSERT INTO accounts (number, created, version, name, external_id, brand, status, max_active_keys,
-            api_access, features, default_scopes, created_at, created_by)
-         VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            api_access, features, default_scopes, created_at, created_by, settings)
+         VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         &[
             id.number.into(),
             sequence.into(),
@@ -59,6 +63,7 @@ pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(An
             record.default_scopes.to_json().into(),
             record.created_at.as_millis().into(),
             record.created_by.clone().into(),
+            record.settings.to_json().into(),
         ],
     )?;
     let change = Change {
@@ -70,41 +75,97 @@ pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(An
         after: record.described(),
     };
     record.audit_head = audit::append(sql, work.by(), change)?;
-    Ok((Answer::Account(record), vec![KvKey::account(id)]))
+    Ok((Answer::Created(record), vec![KvKey::account(id)]))
 }
 
-/// Changes an account. What its keys may do goes into the feed; what only people read does not.
+/// Changes an account.
 pub(super) fn change<S: Sql>(
     work: &Work<'_, S>,
     id: AccountRef,
     change: &AccountChange,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
-    let sql = work.sql;
-    let mut record = get(sql, id)?.ok_or(Refusal::NotFound)?;
-    work.order.precondition.check(record.version)?;
-    let described = record.described();
-    let before = record.account();
+    let was = get(work.sql, id)?.ok_or(Refusal::NotFound)?;
+    work.order.precondition.check(was.version)?;
+    let mut record = was.clone();
     let change = change.clone();
-    let renamed = change.name.apply(&mut record.name);
-    let identified = change.external_id.apply(&mut record.external_id);
-    let other = [
-        change.brand.apply(&mut record.brand),
-        change.status.apply(&mut record.status),
-        change.max_active_keys.apply(&mut record.max_active_keys),
-        change.api_access.apply(&mut record.api_access),
-        change.features.apply(&mut record.features),
-        change.default_scopes.apply(&mut record.default_scopes),
-    ];
-    if identified {
+    change.name.apply(&mut record.name);
+    change.external_id.apply(&mut record.external_id);
+    change.brand.apply(&mut record.brand);
+    change.status.apply(&mut record.status);
+    change.max_active_keys.apply(&mut record.max_active_keys);
+    change.api_access.apply(&mut record.api_access);
+    change.features.apply(&mut record.features);
+    change.default_scopes.apply(&mut record.default_scopes);
+    change.settings.apply(&mut record.settings);
+    if record.external_id != was.external_id {
         refuse_taken_external_id(work, record.external_id.as_deref(), Some(id))?;
     }
-    if !(renamed || identified || other.contains(&true)) {
+    // A deploy may have brought another catalogue: what stays as it is may stay.
+    let (old, new) = (&was.settings, &record.settings);
+    let same = old.access_levels == new.access_levels && old.catalogue == new.catalogue;
+    if !same || record.default_scopes != was.default_scopes {
+        record.settings.check(&record.default_scopes, work.circumstances.catalogue)?;
+    }
+    store_change(work, was, record)
+}
+
+/// Changes the account with this external id, or creates one. Who asks has found out which shard has it.
+pub(super) fn put<S: Sql>(
+    work: &Work<'_, S>,
+    external_id: &str,
+    asked: &AccountChange,
+) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let rows = work.sql.run("SELECT number FROM accounts WHERE external_id = ?1", &[external_id.into()])?;
+    if let Some(mut row) = at_most_one(rows)? {
+        let id = AccountRef { slot: work.circumstances.slot, number: narrow(row.number()?)? };
+        return change(work, id, asked);
+    }
+    let Edit::Set(name) = &asked.name else {
+        return Err(Refusal::Invalid { field: "name".into(), detail: "name is missing.".into() }.into());
+    };
+    create(work, &NewAccount::with(name.clone(), Some(external_id.to_owned()), asked.clone()))
+}
+
+/// Notes that an account asks to be active in an environment.
+pub(super) fn request_access<S: Sql>(
+    work: &Work<'_, S>,
+    id: AccountRef,
+    environment: Environment,
+    note: Option<&str>,
+) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let was = get(work.sql, id)?.ok_or(Refusal::NotFound)?;
+    let mut record = was.clone();
+    let access = match environment {
+        Environment::Live => &mut record.api_access.live,
+        Environment::Test => &mut record.api_access.test,
+        Environment::Admin => return Err(Refusal::NotFound.into()),
+    };
+    if *access == Access::Active {
+        return Err(Refusal::Conflict {
+            field: Some("environment".into()),
+            detail: format!("The account is active in the {} environment already.", environment.as_str()),
+        }
+        .into());
+    }
+    *access = Access::Requested;
+    record.settings.access_note = note.map(str::to_owned);
+    store_change(work, was, record)
+}
+
+/// Stores what an account has become. What its keys may do goes into the feed; what only people read does not.
+fn store_change<S: Sql>(
+    work: &Work<'_, S>,
+    was: AccountRecord,
+    mut record: AccountRecord,
+) -> Result<(Answer, Vec<KvKey>), Failure> {
+    let (sql, id) = (work.sql, record.id);
+    if record == was {
         return Ok((Answer::Account(record), Vec::new()));
     }
     record.version = meta::next_sequence(sql)?;
     sql.run(
         "UPDATE accounts SET version = ?2, name = ?3, external_id = ?4, brand = ?5, status = ?6,
-            max_active_keys = ?7, api_access = ?8, features = ?9, default_scopes = ?10
+            max_active_keys = ?7, api_access = ?8, features = ?9, default_scopes = ?10, settings = ?11
          WHERE number = ?1",
         &[
             id.number.into(),
@@ -117,13 +178,15 @@ pub(super) fn change<S: Sql>(
             record.api_access.to_json().into(),
             record.features.to_json().into(),
             record.default_scopes.to_json().into(),
+            record.settings.to_json().into(),
         ],
     )?;
-    let decides_otherwise = record.account() != before;
+    let decides_otherwise = record.account() != was.account();
     if decides_otherwise && !planted!(AccountsNotInFeed) {
         feed::record(sql, &FeedSubject::account(id), record.version)?;
     }
-    let (before, after) = audit::difference(described, record.described());
+    let renamed = record.name != was.name;
+    let (before, after) = audit::difference(was.described(), record.described());
     let change = Change {
         account: id,
         sequence: record.version,
@@ -139,11 +202,12 @@ pub(super) fn change<S: Sql>(
 
 /// Reads one account; another slot's is as unknown as none.
 pub(super) fn get(sql: &impl Sql, id: AccountRef) -> Result<Option<AccountRecord>, SqlError> {
-    let rows = sql.run(&format!("SELECT {COLUMNS} FROM accounts WHERE number = ?1"), &[id.number.into()])?;
+    let rows =
+        sql.run(&format!("SELECT {COLUMNS}, {WORKSPACES} FROM accounts WHERE number = ?1"), &[id.number.into()])?;
     at_most_one(rows)?.map(|row| read(row, id.slot)).transpose()
 }
 
-/// Reads up to `limit` accounts created before sequence `before`, newest first.
+/// Reads up to `limit` accounts created before sequence `before`, newest first; without their workspaces.
 pub(super) fn list(
     sql: &impl Sql,
     slot: u8,
@@ -155,7 +219,7 @@ pub(super) fn list(
     let condition = if external_id.is_some() { "external_id = ?3" } else { "?3 IS NULL" };
     let rows = sql.run(
         &format!(
-            "SELECT created, {COLUMNS} FROM accounts WHERE created < ?1 AND {condition} ORDER BY created DESC LIMIT ?2"
+            "SELECT created, {COLUMNS}, '[]' FROM accounts WHERE created < ?1 AND {condition} ORDER BY created DESC LIMIT ?2"
         ),
         &[before.into(), limit.into(), external_id.map(str::to_owned).into()],
     )?;
@@ -168,7 +232,11 @@ pub(super) fn list(
 }
 
 const COLUMNS: &str = "number, version, name, external_id, brand, status, max_active_keys, api_access, features,
-    default_scopes, created_at, created_by, audit_number, audit_hash";
+    default_scopes, created_at, created_by, audit_number, audit_hash,
+    revoked_live, revoked_live_at, revoked_test, revoked_test_at, revoked_admin, revoked_admin_at, settings";
+
+const WORKSPACES: &str = "(SELECT json_group_array(json_object('id', id, 'name', name)) FROM
+    (SELECT id, name FROM workspaces WHERE account = accounts.number AND archived_at IS NULL ORDER BY created))";
 
 fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
     Ok(AccountRecord {
@@ -185,7 +253,29 @@ fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
         created_at: UnixMillis::from_millis(row.number()?),
         created_by: row.optional_text()?,
         audit_head: AuditHead { number: row.number()?, hash: row.text()? },
+        revoked_all: read_revoked_all(&mut row)?,
+        settings: row.json()?,
+        workspaces: row.json()?,
     })
+}
+
+/// Reads up to where all keys of an account are revoked; never, where there is no such account.
+pub(super) fn revoked_all(sql: &impl Sql, number: u32) -> Result<RevokedAll, SqlError> {
+    let rows = sql.run(
+        "SELECT revoked_live, revoked_live_at, revoked_test, revoked_test_at, revoked_admin, revoked_admin_at
+         FROM accounts WHERE number = ?1",
+        &[number.into()],
+    )?;
+    Ok(at_most_one(rows)?.map(|mut row| read_revoked_all(&mut row)).transpose()?.unwrap_or_default())
+}
+
+fn read_revoked_all(row: &mut Columns) -> Result<RevokedAll, SqlError> {
+    Ok(RevokedAll { live: revoked(row)?, test: revoked(row)?, admin: revoked(row)? })
+}
+
+fn revoked(row: &mut Columns) -> Result<Option<Revoked>, SqlError> {
+    let (sequence, at) = (row.number()?, row.optional_number()?);
+    Ok(at.map(|at| Revoked { sequence, at: UnixMillis::from_millis(at) }))
 }
 
 pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, SqlError> {

@@ -17,7 +17,18 @@ use super::{
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Everything that is done to accounts and keys, as the audit names it.
-pub const ACTIONS: [&str; 5] = ["account.create", "account.change", "key.issue", "key.change", "key.revoke"];
+pub const ACTIONS: [&str; 10] = [
+    "account.create",
+    "account.change",
+    "key.issue",
+    "key.change",
+    "key.revoke",
+    "key.revoke_all",
+    "session.create",
+    "workspace.create",
+    "workspace.change",
+    "workspace.archive",
+];
 
 /// Members of a description, in alphabetical order, each as JSON text.
 pub(super) type Members = Vec<(&'static str, String)>;
@@ -38,7 +49,7 @@ pub(super) struct Change {
     pub(super) account: AccountRef,
     pub(super) sequence: u64,
     pub(super) action: &'static str,
-    /// The id of the account or key.
+    /// The id of the account, key or workspace.
     pub(super) subject: String,
     /// The members that changed, as they were, each as JSON text; none for something new.
     pub(super) before: Option<Members>,

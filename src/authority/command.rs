@@ -5,20 +5,27 @@
 //! value and leaves no trace.
 
 use crate::{
-    credential::{AccountRef, Brand, Environment, KeyId, KeyText, Peppers, SecretKey},
+    credential::{AccountRef, Environment, KeyId, KeyText, Peppers, SecretKey, WorkspaceId},
     planted::planted,
-    policy::{AccountStatus, ApiAccess, ScopeSet, UnixMillis},
+    policy::{Catalogue, Scope, ScopeSet, UnixMillis},
 };
 
+pub use super::properties::{
+    AccountChange, Edit, KeyChange, NewAccount, NewCredential, NewKey, NewSession, WorkspaceChange,
+};
 use super::{
     accounts,
+    admins::{self, Admin, Caller},
     audit::By,
-    feed,
+    credentials, feed,
     journal::{self, CommandId, Kept, Mint, StoredAnswer},
     keys,
     outbox::{self, KvKey},
-    record::{AccountRecord, KeyRecord},
+    platform,
+    record::{AccountRecord, KeyRecord, RevokedAll, WorkspaceRecord},
+    revoke_all,
     sql::{Sql, SqlError},
+    workspaces,
 };
 
 /// A command with who ordered it, and on what condition.
@@ -28,8 +35,8 @@ pub struct Order {
     pub command: Command,
     /// What makes a repeated order the same one.
     pub id: CommandId,
-    /// The credential that ordered it, by its public name.
-    pub credential: &'static str,
+    /// The credential that ordered it.
+    pub caller: Caller,
     /// Who, in the caller's own product (`X-Keygate-Actor`).
     pub actor: Option<String>,
     /// Which versions of the account or key it is meant for.
@@ -74,12 +81,42 @@ pub enum Command {
         /// What changes.
         change: AccountChange,
     },
+    /// The account with an external id: changed where there is one, created where there is none.
+    PutAccount {
+        /// The id in the caller's own product.
+        external_id: String,
+        /// What changes; in a new account, what is not named here is as by default. The name must be.
+        change: AccountChange,
+    },
+    /// An account asks to be active in an environment.
+    RequestAccess {
+        /// Which account.
+        account: AccountRef,
+        /// `Live` or `Test`.
+        environment: Environment,
+        /// What it says to whoever decides.
+        note: Option<String>,
+    },
     /// A new key.
     IssueKey {
         /// Whose key.
         account: AccountRef,
         /// Its properties.
         key: NewKey,
+    },
+    /// A new admin credential.
+    IssueCredential {
+        /// What it administers.
+        account: AccountRef,
+        /// Its properties.
+        credential: NewCredential,
+    },
+    /// A new session: an admin credential for a short time.
+    MintSession {
+        /// What it administers.
+        account: AccountRef,
+        /// Its properties.
+        session: NewSession,
     },
     /// Another name; disable or enable.
     ChangeKey {
@@ -97,96 +134,41 @@ pub enum Command {
         /// Which key.
         key: KeyId,
     },
-}
-
-/// The properties of a new account.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewAccount {
-    /// For people to read.
-    pub name: String,
-    /// The id in the caller's own product; unique in the slot.
-    pub external_id: Option<String>,
-    /// What its keys begin with.
-    pub brand: Brand,
-    /// Keys per environment that are neither revoked nor expired; none = no limit.
-    pub max_active_keys: Option<u32>,
-    /// Whether keys may be issued and used, per environment.
-    pub api_access: ApiAccess,
-    /// Features switched on.
-    pub features: Vec<String>,
-    /// What a key gets that is issued without naming scopes.
-    pub default_scopes: ScopeSet,
-}
-
-/// A member of a change: left alone, or set.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Edit<T> {
-    /// Stays as it is.
-    #[default]
-    Keep,
-    /// Becomes this.
-    Set(T),
-}
-
-impl<T> Edit<T> {
-    /// Puts the new value in place; true if that changed anything.
-    pub fn apply(self, place: &mut T) -> bool
-    where
-        T: PartialEq,
-    {
-        match self {
-            Edit::Set(value) if value != *place => {
-                *place = value;
-                true
-            }
-            Edit::Keep | Edit::Set(_) => false,
-        }
-    }
-}
-
-/// What changes in an account.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AccountChange {
-    /// For people to read.
-    pub name: Edit<String>,
-    /// The id in the caller's own product.
-    pub external_id: Edit<Option<String>>,
-    /// What its keys begin with from now on.
-    pub brand: Edit<Brand>,
-    /// `Suspended` refuses every key of the account.
-    pub status: Edit<AccountStatus>,
-    /// The limit on keys; does not touch those that exist.
-    pub max_active_keys: Edit<Option<u32>>,
-    /// Issuing and using, per environment.
-    pub api_access: Edit<ApiAccess>,
-    /// Features switched on.
-    pub features: Edit<Vec<String>>,
-    /// What a key gets that is issued without naming scopes.
-    pub default_scopes: Edit<ScopeSet>,
-}
-
-/// The properties of a new key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewKey {
-    /// For people to read.
-    pub name: Option<String>,
-    /// `Live` or `Test`.
-    pub environment: Environment,
-    /// What it may do; none = the account's default scopes.
-    pub scopes: Option<ScopeSet>,
-    /// Refused before this instant.
-    pub not_before: Option<UnixMillis>,
-    /// Refused from this instant on.
-    pub expires_at: Option<UnixMillis>,
-}
-
-/// What changes in a key. Scopes never do.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct KeyChange {
-    /// For people to read.
-    pub name: Edit<Option<String>>,
-    /// True refuses the key until it is enabled again.
-    pub disabled: Edit<bool>,
+    /// The end of all keys that there are now, for good.
+    RevokeAllKeys {
+        /// Whose keys.
+        account: AccountRef,
+        /// Of which environments, each once.
+        environments: Vec<Environment>,
+    },
+    /// A new workspace.
+    CreateWorkspace {
+        /// Whose workspace.
+        account: AccountRef,
+        /// For people to read.
+        name: String,
+    },
+    /// Another name.
+    ChangeWorkspace {
+        /// Whose workspace.
+        account: AccountRef,
+        /// Which workspace.
+        workspace: WorkspaceId,
+        /// What changes.
+        change: WorkspaceChange,
+    },
+    /// The end of a workspace, for good: no key can name it any more.
+    ArchiveWorkspace {
+        /// Whose workspace.
+        account: AccountRef,
+        /// Which workspace.
+        workspace: WorkspaceId,
+    },
+    /// Which features are on for every account.
+    SetPlatform {
+        /// All of them, in order.
+        features: Vec<String>,
+    },
 }
 
 /// What a command brought.
@@ -194,8 +176,12 @@ pub struct KeyChange {
 pub enum Answer {
     /// The account as it is now.
     Account(AccountRecord),
+    /// A new account.
+    Created(AccountRecord),
     /// The key as it is now.
     Key(KeyRecord),
+    /// The features that are on for every account, as they are now.
+    Platform(Vec<String>),
     /// A new key, with the text that nobody will see again.
     Issued {
         /// Its record.
@@ -205,11 +191,50 @@ pub enum Answer {
         /// How it was minted.
         mint: Mint,
     },
+    /// All keys that there were are revoked.
+    AllRevoked {
+        /// Whose keys.
+        account: AccountRef,
+        /// Of which environments.
+        environments: Vec<Environment>,
+        /// What is so now of all of them.
+        revoked_all: RevokedAll,
+    },
+    /// The workspace as it is now.
+    Workspace(WorkspaceRecord),
+    /// A workspace that there was not before.
+    WorkspaceCreated(WorkspaceRecord),
 }
 
 /// Why a command was not carried out. Nothing changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
+    /// The credential is unknown, or no longer works.
+    Unauthenticated,
+    /// The credential's role does not reach as far.
+    InsufficientRole {
+        /// What is needed.
+        detail: String,
+    },
+    /// Nobody grants scopes that they do not hold.
+    ScopesBeyondOwn {
+        /// All that were to be granted.
+        wanted: ScopeSet,
+        /// Those that are not held.
+        missing: Vec<Scope>,
+    },
+    /// Nobody grants workspaces that they do not hold.
+    WorkspacesBeyondOwn {
+        /// Those that are not held, in words.
+        missing: String,
+    },
+    /// A value that cannot be, as things are.
+    Invalid {
+        /// The member or header.
+        field: String,
+        /// What would be right.
+        detail: String,
+    },
     /// No such account, or no such key in that account.
     NotFound,
     /// It contradicts what is there.
@@ -226,6 +251,8 @@ pub enum Refusal {
         /// The environment it was reached in.
         environment: Environment,
     },
+    /// The account has as many workspaces as it may.
+    WorkspaceLimitReached,
     /// The account is suspended, or not active in that environment.
     AccountInactive {
         /// Which of the two, and what would be right.
@@ -293,6 +320,8 @@ pub struct Circumstances<'a> {
     pub slot: u8,
     /// The first mints keys; both can mint the key of a repeated command again.
     pub peppers: &'a Peppers,
+    /// The deployment's scope catalogue.
+    pub catalogue: &'a Catalogue,
     /// The time of the command.
     pub now: UnixMillis,
     /// 32 random bytes, of this command alone: what is random in it derives from them.
@@ -304,6 +333,7 @@ pub(super) struct Work<'a, S> {
     pub(super) sql: &'a S,
     pub(super) order: &'a Order,
     pub(super) circumstances: &'a Circumstances<'a>,
+    pub(super) admin: &'a Admin,
 }
 
 impl<S: Sql> Work<'_, S> {
@@ -312,7 +342,18 @@ impl<S: Sql> Work<'_, S> {
     }
 
     pub(super) fn by(&self) -> By<'_> {
-        By { credential: self.order.credential, actor: self.order.actor.as_deref(), now: self.now() }
+        By { credential: &self.admin.name, actor: self.actor(), now: self.now() }
+    }
+
+    /// Who, in the caller's own product: for a session, always the same.
+    fn actor(&self) -> Option<&str> {
+        self.admin.session().map(|session| session.actor.as_str()).or(self.order.actor.as_deref())
+    }
+
+    /// Who is said to have made something new.
+    pub(super) fn created_by(&self) -> Option<String> {
+        let credential = self.admin.record().map(|record| record.id().to_string());
+        self.actor().map(str::to_owned).or(credential)
     }
 }
 
@@ -334,29 +375,51 @@ pub fn execute<S: Sql>(
     render: impl FnOnce(&Answer) -> StoredAnswer,
 ) -> Result<Committed, Failure> {
     let committed: Result<Committed, Failure> = sql.atomically(|| {
-        if let Some(kept) = journal::find(sql, order.credential, &order.id, circumstances.now)?
+        let Circumstances { slot, now, .. } = *circumstances;
+        // Before anything else: who may no longer order it, does not have it answered again either.
+        let admin = admins::authorise(sql, slot, order.caller, order.actor.as_deref(), &order.command, now)?;
+        if let Some(kept) = journal::find(sql, &admin.name, &order.id, now)?
             && !planted!(RepeatedIsNew)
         {
             return repeat(kept, order, circumstances);
         }
-        let work = Work { sql, order, circumstances };
+        let work = Work { sql, order, circumstances, admin: &admin };
         let (answer, outdated) = match &order.command {
             Command::CreateAccount(account) => accounts::create(&work, account)?,
             Command::ChangeAccount { account, change } => accounts::change(&work, *account, change)?,
+            Command::PutAccount { external_id, change } => accounts::put(&work, external_id, change)?,
+            Command::RequestAccess { account, environment, note } => {
+                accounts::request_access(&work, *account, *environment, note.as_deref())?
+            }
             Command::IssueKey { account, key } => keys::issue(&work, *account, key)?,
+            Command::IssueCredential { account, credential } => credentials::issue(&work, *account, credential)?,
+            Command::MintSession { account, session } => credentials::mint_session(&work, *account, session)?,
             Command::ChangeKey { account, key, change } => keys::change(&work, *account, *key, change)?,
             Command::RevokeKey { account, key } => keys::revoke(&work, *account, *key)?,
+            Command::RevokeAllKeys { account, environments } => revoke_all::revoke(&work, *account, environments)?,
+            Command::CreateWorkspace { account, name } => workspaces::create(&work, *account, name)?,
+            Command::ChangeWorkspace { account, workspace, change } => {
+                workspaces::change(&work, *account, *workspace, change)?
+            }
+            Command::ArchiveWorkspace { account, workspace } => workspaces::archive(&work, *account, *workspace)?,
+            Command::SetPlatform { features } => platform::set(&work, features)?,
         };
         for kv_key in &outdated {
-            outbox::enqueue(sql, kv_key, circumstances.now)?;
+            outbox::enqueue(sql, kv_key, now)?;
         }
         let rendered = render(&answer);
         let (text, mint) = match answer {
             Answer::Issued { text, mint, .. } => (Some(text), Some(mint)),
-            Answer::Account(_) | Answer::Key(_) => (None, None),
+            Answer::Account(_)
+            | Answer::Created(_)
+            | Answer::Key(_)
+            | Answer::AllRevoked { .. }
+            | Answer::Platform(_)
+            | Answer::Workspace(_)
+            | Answer::WorkspaceCreated(_) => (None, None),
         };
         let mint = mint.as_ref().map(|mint| (&circumstances.nonce, mint));
-        journal::keep(sql, order.credential, &order.id, &rendered, mint, &outdated, circumstances.now)?;
+        journal::keep(sql, &admin.name, &order.id, &rendered, mint, &outdated, now)?;
         Ok(Committed { answer: rendered, text, outdated, wrote: true, mirrored_before: None })
     });
     if planted!(FeedOutsideTransaction)

@@ -19,7 +19,10 @@ use super::{
 /// Rows kept. 8,192 rows of about 40 bytes are 330 KB, what one reset may cost.
 pub const FEED_ROWS_MAX: u64 = 8_192;
 
-/// A key or an account, as the feed names it.
+/// The subject of which there is only one.
+pub(super) const PLATFORM: &str = "platform";
+
+/// A key, an account or the platform, as the feed names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedSubject(String);
 
@@ -34,6 +37,12 @@ impl FeedSubject {
     #[must_use]
     pub fn account(account: AccountRef) -> Self {
         FeedSubject(format!("account:{}", account.number))
+    }
+
+    /// What is on for every account.
+    #[must_use]
+    pub fn platform() -> Self {
+        FeedSubject(PLATFORM.into())
     }
 
     /// The stored form.

@@ -67,7 +67,7 @@ impl CommandId {
 pub struct StoredAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The version behind the `ETag`.
+    /// The version behind the `ETag`; 0 = there is none.
     pub version: u64,
     /// The body with placeholders.
     pub body: String,

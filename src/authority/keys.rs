@@ -1,10 +1,10 @@
 //! Keys: the commands on them, and how they lie in SQLite.
 
 use crate::{
-    credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers},
+    credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers, WorkspaceId},
     json::ToJson,
     planted::planted,
-    policy::{AccountFault, EffectiveStatus, KeyStatus, UnixMillis},
+    policy::{Access, AccountFault, FieldsError, KeyStatus, Role, UnixMillis},
 };
 
 use super::{
@@ -13,10 +13,12 @@ use super::{
     command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work, derive},
     feed::{self, FeedSubject},
     journal::{CommandId, Mint},
+    key_filter::{KeyFilter, ListedStatus},
+    key_rules::{Naming, check_name, scopes_of},
     meta,
     outbox::KvKey,
-    record::{AccountRecord, KeyRecord},
-    sql::{Columns, Sql, SqlError, Value, at_most_one, only},
+    record::{AccountRecord, Administration, KeyRecord, Session},
+    sql::{Columns, Row, Sql, SqlError, Value, at_most_one, from_json, only},
 };
 
 /// Issues a key. No feed row: nothing older than a new key can exist anywhere.
@@ -28,7 +30,14 @@ pub(super) fn issue<S: Sql>(
     let sql = work.sql;
     let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
     refuse_inactive(&owner, new.environment)?;
+    let scopes = scopes_of(new, &owner, work.circumstances.catalogue)?;
+    let naming = Naming { name: new.name.as_deref(), environment: new.environment };
+    check_name(sql, &owner, &naming, work.now())?;
     refuse_beyond_limit(sql, &owner, new.environment, work.now())?;
+    let unreached =
+        |error: FieldsError| Refusal::Invalid { field: "fields".into(), detail: format!("fields: {error}.") };
+    new.fields.check_reached(&scopes).map_err(unreached)?;
+    refuse_foreign_workspaces(&owner, new.workspaces.as_deref())?;
     let pepper = work.circumstances.peppers.minting();
     let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: new.environment, account };
     let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
@@ -43,37 +52,24 @@ pub(super) fn issue<S: Sql>(
         version: sequence,
         name: new.name.clone(),
         environment: new.environment,
-        scopes: new.scopes.clone().unwrap_or(owner.default_scopes),
+        scopes,
         status: KeyStatus::Active,
         hint: minted.hint,
         pepper: mint.pepper,
         not_before: new.not_before,
         expires_at: new.expires_at,
         created_at: work.now(),
-        created_by: work.order.actor.clone(),
+        created_by: work.created_by(),
         last_used_at: None,
+        scopes_last_used: None,
         revoked_at: None,
+        workspaces: new.workspaces.clone(),
+        fields: new.fields.clone(),
+        access_level: new.access_level.clone(),
+        admin: None,
     };
-    sql.run(
-        "INSERT INTO keys (digest, account, issued, version, name, environment, scopes, status, hint, pepper,
-            not_before, expires_at, created_at, created_by)
-         VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        &[
-            record.digest.to_hex().into(),
-            account.number.into(),
-            sequence.into(),
-            record.name.clone().into(),
-            record.environment.as_str().into(),
-            record.scopes.to_json().into(),
-            record.status.as_str().into(),
-            record.hint.as_str().into(),
-            u32::from(record.pepper).into(),
-            record.not_before.map(UnixMillis::as_millis).into(),
-            record.expires_at.map(UnixMillis::as_millis).into(),
-            record.created_at.as_millis().into(),
-            record.created_by.clone().into(),
-        ],
-    )?;
+    work.admin.refuse_beyond_own(None, &record.scopes, record.workspaces.as_deref())?;
+    insert(sql, &record)?;
     note(work, &record, "key.issue", None)?;
     let outdated = vec![KvKey::grant(&record.digest)];
     Ok((Answer::Issued { record, text: minted.text, mint }, outdated))
@@ -90,6 +86,13 @@ pub(super) fn change<S: Sql>(
     let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
     work.order.precondition.check(record.version)?;
     let described = record.described();
+    if let Some(fixed) = change.fixed {
+        return Err(Refusal::Conflict {
+            field: Some(fixed.into()),
+            detail: format!("{fixed} cannot be changed after issue: issue a new key."),
+        }
+        .into());
+    }
     if record.status == KeyStatus::Revoked && !planted!(RevokedMayBeEnabled) {
         return Err(Refusal::Conflict {
             field: None,
@@ -98,6 +101,13 @@ pub(super) fn change<S: Sql>(
         .into());
     }
     let change = change.clone();
+    if let Edit::Set(name) = &change.name
+        && *name != record.name
+    {
+        let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+        let naming = Naming { name: name.as_deref(), environment: record.environment };
+        check_name(sql, &owner, &naming, work.now())?;
+    }
     let renamed = change.name.apply(&mut record.name);
     let status = match change.disabled {
         Edit::Keep => Edit::Keep,
@@ -111,11 +121,11 @@ pub(super) fn change<S: Sql>(
     record.version = meta::next_sequence(sql)?;
     store_change(sql, &record)?;
     let forgotten = planted!(WideningNotInFeed) && record.status == KeyStatus::Active;
-    if switched && !forgotten && !planted!(FeedOutsideTransaction) {
+    if switched && !forgotten && is_copied(&record) && !planted!(FeedOutsideTransaction) {
         feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
     }
     note(work, &record, "key.change", Some(described))?;
-    let outdated = vec![KvKey::grant(&record.digest)];
+    let outdated = copies_of(&record);
     Ok((Answer::Key(record), outdated))
 }
 
@@ -136,11 +146,20 @@ pub(super) fn revoke<S: Sql>(
         store_change(sql, &record)?;
         note(work, &record, "key.revoke", Some(described))?;
     }
-    if !planted!(FeedOutsideTransaction) {
+    if is_copied(&record) && !planted!(FeedOutsideTransaction) {
         feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
     }
-    let outdated = vec![KvKey::grant(&record.digest)];
+    let outdated = copies_of(&record);
     Ok((Answer::Key(record), outdated))
+}
+
+/// Nobody has copies of admin credentials: the Authority alone decides about them.
+fn is_copied(record: &KeyRecord) -> bool {
+    record.environment != Environment::Admin
+}
+
+fn copies_of(record: &KeyRecord) -> Vec<KvKey> {
+    if is_copied(record) { vec![KvKey::grant(&record.digest)] } else { Vec::new() }
 }
 
 /// Mints the key of a repeated command again. Only who has the command id can: it is part of the secret.
@@ -167,78 +186,27 @@ pub(super) fn get_by_digest(
         &format!("SELECT {COLUMNS} FROM keys WHERE digest = ?1 AND account = ?2"),
         &[digest.to_hex().into(), account.number.into()],
     )?;
-    at_most_one(rows)?.map(|row| read(row, account.slot)).transpose()
+    one(sql, rows, account.slot)
 }
 
 /// Reads one key by its digest, whoever owns it.
 pub(super) fn get_by_digest_alone(sql: &impl Sql, slot: u8, digest: &Digest) -> Result<Option<KeyRecord>, SqlError> {
     let rows = sql.run(&format!("SELECT {COLUMNS} FROM keys WHERE digest = ?1"), &[digest.to_hex().into()])?;
-    at_most_one(rows)?.map(|row| read(row, slot)).transpose()
+    one(sql, rows, slot)
 }
 
-/// Which keys of an account a list shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyFilter {
-    /// Only keys of this environment.
-    pub environment: Option<Environment>,
-    /// Only keys that are this now.
-    pub status: Option<ListedStatus>,
-    /// Only keys minted with the pepper of this id.
-    pub pepper: Option<u8>,
-}
-
-/// The four states that a list tells apart. A key that is not yet valid counts as active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListedStatus {
-    /// Neither of the others.
-    Active,
-    /// Disabled by an administrator.
-    Disabled,
-    /// Its time is over.
-    Expired,
-    /// Revoked, for good.
-    Revoked,
-}
-
-impl ListedStatus {
-    /// What `record` is at `now`.
-    #[must_use]
-    pub fn of(record: &KeyRecord, now: UnixMillis) -> Self {
-        match record.grant().status_at(now) {
-            EffectiveStatus::Active | EffectiveStatus::NotYetValid => ListedStatus::Active,
-            EffectiveStatus::Disabled => ListedStatus::Disabled,
-            EffectiveStatus::Expired => ListedStatus::Expired,
-            EffectiveStatus::Revoked => ListedStatus::Revoked,
-        }
-    }
-
-    /// The name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ListedStatus::Active => "active",
-            ListedStatus::Disabled => "disabled",
-            ListedStatus::Expired => "expired",
-            ListedStatus::Revoked => "revoked",
-        }
-    }
-
-    /// The state with this name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [ListedStatus::Active, ListedStatus::Disabled, ListedStatus::Expired, ListedStatus::Revoked]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-    }
-
-    fn condition(self) -> &'static str {
-        match self {
-            ListedStatus::Active => "status = 'active' AND (expires_at IS NULL OR expires_at > ?4)",
-            ListedStatus::Disabled => "status = 'disabled' AND ?4 IS NOT NULL",
-            ListedStatus::Expired => "status = 'active' AND expires_at <= ?4",
-            ListedStatus::Revoked => "status = 'revoked' AND ?4 IS NOT NULL",
-        }
-    }
+/// True where an environment of an account has a key that was issued after `upto` and is not revoked.
+pub(super) fn any_left(
+    sql: &impl Sql,
+    account: AccountRef,
+    environment: Environment,
+    upto: u64,
+) -> Result<bool, SqlError> {
+    let left = sql.run(
+        "SELECT 1 FROM keys WHERE account = ?1 AND environment = ?2 AND issued > ?3 AND status <> 'revoked' LIMIT 1",
+        &[account.number.into(), environment.as_str().into(), upto.into()],
+    )?;
+    Ok(!left.is_empty())
 }
 
 /// Reads up to `limit` keys of an account issued before sequence `before`, newest first.
@@ -250,11 +218,21 @@ pub(super) fn list(
     limit: u32,
     now: UnixMillis,
 ) -> Result<Vec<KeyRecord>, SqlError> {
-    let status = filter.status.map_or("?4 IS NOT NULL", ListedStatus::condition);
+    let revoked_all = accounts::revoked_all(sql, account.number)?;
+    let [live, test, admin] = ENVIRONMENTS.map(|environment| revoked_all.upto(environment));
+    // What was revoked with all others, however much that is, is not even looked at where it is not wanted.
+    let after = match (filter.status, filter.environment) {
+        (None | Some(ListedStatus::Revoked), _) => 0,
+        (Some(_), Some(environment)) => revoked_all.upto(environment),
+        (Some(_), None) => live.min(test).min(admin),
+    };
+    let gone = "(issued <= CASE environment WHEN 'live' THEN ?7 WHEN 'test' THEN ?8 ELSE ?9 END)";
+    let status = filter.status.map_or("?4 IS NOT NULL", ListedStatus::condition).replace("gone", gone);
     let rows = sql.run(
         &format!(
             "SELECT {COLUMNS} FROM keys
-             WHERE account = ?1 AND issued < ?2 AND (?5 IS NULL OR environment = ?5)
+             WHERE account = ?1 AND issued < ?2 AND issued > ?10
+                AND CASE WHEN ?5 IS NULL THEN environment <> 'admin' ELSE environment = ?5 END
                 AND (?6 IS NULL OR pepper = ?6) AND {status}
              ORDER BY issued DESC LIMIT ?3"
         ),
@@ -265,20 +243,70 @@ pub(super) fn list(
             now.as_millis().into(),
             filter.environment.map(Environment::as_str).into(),
             filter.pepper.map(u32::from).into(),
+            live.into(),
+            test.into(),
+            admin.into(),
+            after.into(),
         ],
     )?;
-    rows.into_iter().map(|row| read(Columns::of(row), account.slot)).collect()
+    rows.into_iter().map(|row| Ok(read(Columns::of(row), account.slot)?.under(revoked_all))).collect()
 }
 
-fn find(sql: &impl Sql, slot: u8, id: KeyId) -> Result<Option<KeyRecord>, SqlError> {
+pub(super) fn find(sql: &impl Sql, slot: u8, id: KeyId) -> Result<Option<KeyRecord>, SqlError> {
     // Every digest that begins with the id; 'g' is what follows the last hex digit.
     let first = id.digest_prefix_hex();
     let rows = sql.run(
         &format!("SELECT {COLUMNS} FROM keys WHERE digest >= ?1 AND digest < ?2"),
         &[first.as_str().into(), format!("{first}g").into()],
     )?;
-    at_most_one(rows)?.map(|row| read(row, slot)).transpose()
+    one(sql, rows, slot)
 }
+
+/// The key of a result that has at most one, as it counts now.
+fn one(sql: &impl Sql, rows: Vec<Row>, slot: u8) -> Result<Option<KeyRecord>, SqlError> {
+    let Some(row) = at_most_one(rows)? else { return Ok(None) };
+    let record = read(row, slot)?;
+    let revoked_all = accounts::revoked_all(sql, record.account.number)?;
+    Ok(Some(record.under(revoked_all)))
+}
+
+const ENVIRONMENTS: [Environment; 3] = [Environment::Live, Environment::Test, Environment::Admin];
+
+pub(super) fn insert(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
+    let admin = record.admin.as_ref();
+    let session = admin.and_then(|admin| admin.session.as_ref());
+    let parent = session.map(|session| session.parent.map_or_else(|| ROOT.to_owned(), |digest| digest.to_hex()));
+    sql.run(
+        "INSERT INTO keys (digest, account, issued, version, name, environment, scopes, status, hint, pepper,
+            not_before, expires_at, created_at, created_by, workspaces, fields, access_level, role, actor, parent)
+         VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        &[
+            record.digest.to_hex().into(),
+            record.account.number.into(),
+            record.issued.into(),
+            record.name.clone().into(),
+            record.environment.as_str().into(),
+            record.scopes.to_json().into(),
+            record.status.as_str().into(),
+            record.hint.as_str().into(),
+            u32::from(record.pepper).into(),
+            record.not_before.map(UnixMillis::as_millis).into(),
+            record.expires_at.map(UnixMillis::as_millis).into(),
+            record.created_at.as_millis().into(),
+            record.created_by.clone().into(),
+            record.workspaces.as_ref().map(ToJson::to_json).into(),
+            record.fields.to_json().into(),
+            record.access_level.clone().into(),
+            admin.map(|admin| admin.role.as_str()).into(),
+            session.map(|session| session.actor.clone()).into(),
+            parent.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// In place of the digest of a session's parent: the root token made it.
+const ROOT: &str = "root";
 
 fn store_change(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
     sql.run(
@@ -296,7 +324,7 @@ fn store_change(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
 
 // The newest day has the newest use.
 const COLUMNS: &str = "digest, account, issued, version, name, environment, scopes, status, hint, pepper,
-    not_before, expires_at, created_at, created_by, revoked_at,
+    not_before, expires_at, created_at, created_by, revoked_at, workspaces, fields, access_level, role, actor, parent,
     (SELECT last_at FROM usage WHERE usage.digest = keys.digest ORDER BY day DESC LIMIT 1)";
 
 fn read(mut row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
@@ -316,8 +344,28 @@ fn read(mut row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
         created_at: UnixMillis::from_millis(row.number()?),
         created_by: row.optional_text()?,
         revoked_at: row.optional_number()?.map(UnixMillis::from_millis),
+        workspaces: row.optional_text()?.map(|text| from_json(&text)).transpose()?,
+        fields: row.json()?,
+        access_level: row.optional_text()?,
+        admin: administration(&mut row)?,
         last_used_at: row.optional_number()?.map(UnixMillis::from_millis),
+        scopes_last_used: None,
     })
+}
+
+fn administration(row: &mut Columns) -> Result<Option<Administration>, SqlError> {
+    let (role, actor, parent) = (row.optional_text()?, row.optional_text()?, row.optional_text()?);
+    let Some(role) = role else { return Ok(None) };
+    let wrong = || SqlError("a stored admin credential is not of its form".into());
+    let role = Role::parse(&role).ok_or_else(wrong)?;
+    let session = match (actor, parent) {
+        (Some(actor), Some(parent)) if parent == ROOT => Some(Session { actor, parent: None }),
+        (Some(actor), Some(parent)) => {
+            Some(Session { actor, parent: Some(Digest::parse_hex(&parent).ok_or_else(wrong)?) })
+        }
+        _ => None,
+    };
+    Ok(Some(Administration { role, session }))
 }
 
 fn refuse_inactive(owner: &AccountRecord, environment: Environment) -> Result<(), Refusal> {
@@ -326,12 +374,33 @@ fn refuse_inactive(owner: &AccountRecord, environment: Environment) -> Result<()
         Some(AccountFault::Suspended) => {
             "The account is suspended; an operator must set its status to \"active\" first.".into()
         }
+        Some(AccountFault::NoAccess { environment, access: Access::Requested }) => format!(
+            "The account's api_access.{environment} is \"requested\"; wait until an operator approves it, which sets it \
+             to \"active\"."
+        ),
         Some(AccountFault::NoAccess { environment, access }) => format!(
-            "The account's api_access.{environment} is {:?}; an operator must set it to \"active\" first.",
-            access.as_str()
+            "The account's api_access.{environment} is {:?}; ask for it with POST accounts/{}/access-requests, and an \
+             operator sets it to \"active\".",
+            access.as_str(),
+            owner.id
         ),
     };
     Err(Refusal::AccountInactive { detail })
+}
+
+/// Refuses to limit a key to what is no workspace in use of its account.
+pub(super) fn refuse_foreign_workspaces(
+    owner: &AccountRecord,
+    workspaces: Option<&[WorkspaceId]>,
+) -> Result<(), Refusal> {
+    let active = |id: &WorkspaceId| owner.workspaces.iter().any(|workspace| workspace.id == *id);
+    match workspaces.unwrap_or_default().iter().find(|id| !active(id)) {
+        None => Ok(()),
+        Some(id) => Err(Refusal::Invalid {
+            field: "workspaces".into(),
+            detail: format!("workspaces: {id} is not an active workspace of this account."),
+        }),
+    }
 }
 
 fn refuse_beyond_limit(
@@ -344,20 +413,26 @@ fn refuse_beyond_limit(
     // Counting stops at the limit, so that its cost does not grow with the account.
     let count = only(sql.run(
         "SELECT count(*) FROM (SELECT 1 FROM keys WHERE account = ?1 AND environment = ?2 AND status <> 'revoked'
-            AND (expires_at IS NULL OR expires_at > ?3) LIMIT ?4)",
-        &[owner.id.number.into(), environment.as_str().into(), now.as_millis().into(), Value::from(limit)],
+            AND issued > ?5 AND (expires_at IS NULL OR expires_at > ?3) LIMIT ?4)",
+        &[
+            owner.id.number.into(),
+            environment.as_str().into(),
+            now.as_millis().into(),
+            Value::from(limit),
+            owner.revoked_all.upto(environment).into(),
+        ],
     )?)?
     .number()?;
     if count >= u64::from(limit) { Err(Refusal::LimitReached { limit, environment }.into()) } else { Ok(()) }
 }
 
-fn mint_with(pepper: &Pepper, nonce: &[u8; 32], id: &CommandId, mint: &Mint) -> Result<MintedKey, SqlError> {
+pub(super) fn mint_with(pepper: &Pepper, nonce: &[u8; 32], id: &CommandId, mint: &Mint) -> Result<MintedKey, SqlError> {
     let [secret @ .., _, _, _, _, _, _, _, _, _, _, _, _] = derive(nonce, &[b"key secret", id.secret_part()])?;
     Ok(pepper.mint(&mint.brand, mint.environment, mint.account, secret))
 }
 
 /// Puts a change of a key into its account's audit.
-fn note<S: Sql>(
+pub(super) fn note<S: Sql>(
     work: &Work<'_, S>,
     record: &KeyRecord,
     action: &'static str,

@@ -49,6 +49,9 @@ pub const fn bound_ms(granted_ms: u64) -> u64 {
     granted_ms.saturating_add(granted_ms.div_ceil(1_000)).saturating_add(50)
 }
 
+/// For how long a write proves that the instance which made it was the current one.
+const PROOF_MS: u64 = 500;
+
 /// What this instance knows of leases granted by itself and by those before it.
 #[derive(Clone, Debug)]
 pub struct Leases {
@@ -111,6 +114,19 @@ impl Leases {
         }
         self.granted_at = now;
         Ok(self.terms.lease_ms.saturating_sub(age))
+    }
+
+    /// Before an answer to administrators goes out that nothing was written for: a superseded instance would tell them what
+    /// was so once, and know a revoked credential as good. So something is written, unless that was done just now.
+    ///
+    /// # Errors
+    /// Trouble with SQLite; then nothing may be answered.
+    pub fn prove(&mut self, sql: &impl Sql, now: UnixMillis) -> Result<(), SqlError> {
+        if now < self.written_at || now.saturating_millis_since(self.written_at) > PROOF_MS {
+            confirm(sql)?;
+            self.written_at = now;
+        }
+        Ok(())
     }
 
     /// When nothing that was granted before `committed_at` can be in use any more; at most [`Leases::bound_ms`] later.

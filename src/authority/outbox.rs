@@ -33,6 +33,18 @@ const BACKOFF_MAX_MS: u64 = 60_000;
 /// Puts that one round begins. A Worker may have six connections open; the rest would only queue.
 pub const PUTS_PER_ROUND: u32 = 6;
 
+/// Puts of a sweep that may be under way. The connections that are left are for everything else.
+const SWEPT_AT_ONCE: usize = 3;
+
+/// A sweep adds so many rows at once, while no more than that wait.
+pub(super) const SHORT: u32 = 18;
+
+/// True where a sweep has to wait.
+pub(super) fn is_long(sql: &impl Sql) -> Result<bool, SqlError> {
+    let beyond = sql.run("SELECT 1 FROM outbox WHERE priority >= 0 LIMIT 1 OFFSET ?1", &[SHORT.into()])?;
+    Ok(!beyond.is_empty())
+}
+
 /// The name of a copy in KV.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvKey {
@@ -80,6 +92,8 @@ pub enum Priority {
     Command = 0,
     /// A copy that KV lost or no longer has right.
     Refresh = 1,
+    /// A key that was revoked with all others: its copy decides nothing any more, but does not say so yet.
+    Sweep = 2,
 }
 
 /// Notes that KV is behind on `kv_key`, as of the running command. An earlier row of the same key keeps its age.
@@ -93,6 +107,20 @@ pub fn enqueue(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), Sq
          ON CONFLICT (kv_key) DO UPDATE SET sequence = excluded.sequence, priority = excluded.priority, attempts = 0,
             due_at = excluded.due_at",
         &[kv_key.text().into(), Value::Integer(Priority::Command as i64), now.as_millis().into()],
+    )?;
+    Ok(())
+}
+
+/// Notes that a copy does not say yet what its account's says already. Whatever is noted of it comes first.
+pub(super) fn enqueue_swept(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
+    enqueue_behind(sql, kv_key, Priority::Sweep, now)
+}
+
+fn enqueue_behind(sql: &impl Sql, kv_key: &KvKey, priority: Priority, now: UnixMillis) -> Result<(), SqlError> {
+    sql.run(
+        "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
+         SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true ON CONFLICT (kv_key) DO NOTHING",
+        &[kv_key.text().into(), Value::Integer(priority as i64), now.as_millis().into()],
     )?;
     Ok(())
 }
@@ -114,16 +142,19 @@ pub fn waits(sql: &impl Sql, kv_key: &KvKey) -> Result<bool, SqlError> {
     Ok(!sql.run("SELECT 1 FROM outbox WHERE kv_key = ?1", &[kv_key.text().into()])?.is_empty())
 }
 
-/// When the next row is due; none when the outbox is empty.
+/// When there is something to put; none when the outbox is empty and no sweep is under way.
 ///
 /// # Errors
 /// Trouble with SQLite.
 pub fn next_due(sql: &impl Sql) -> Result<Option<UnixMillis>, SqlError> {
-    // One look into the index per priority.
+    // One look into the index per priority. A sweep goes on as soon as there is room.
     let rows = sql.run(
         "SELECT min(due_at) FROM (SELECT (SELECT min(due_at) FROM outbox WHERE priority = 0) AS due_at
-            UNION ALL SELECT (SELECT min(due_at) FROM outbox WHERE priority = 1))",
-        &[],
+            UNION ALL SELECT (SELECT min(due_at) FROM outbox WHERE priority = 1)
+            UNION ALL SELECT (SELECT min(due_at) FROM outbox WHERE priority = 2)
+            UNION ALL SELECT (SELECT 0 FROM sweeps
+                WHERE (SELECT 1 FROM outbox WHERE priority >= 0 LIMIT 1 OFFSET ?1) IS NULL LIMIT 1))",
+        &[SHORT.into()],
     )?;
     let due = at_most_one(rows)?.map(|mut row| row.optional_number()).transpose()?.flatten();
     Ok(due.map(UnixMillis::from_millis))
@@ -154,6 +185,7 @@ pub struct Courier {
 struct Pace {
     kv_key: KvKey,
     in_flight: bool,
+    swept: bool,
     last_put_at: UnixMillis,
 }
 
@@ -178,12 +210,7 @@ impl Courier {
         if self.pace(kv_key).is_some_and(|pace| pace.is_recent(now)) {
             return Ok(());
         }
-        sql.run(
-            "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
-             SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true ON CONFLICT (kv_key) DO NOTHING",
-            &[kv_key.text().into(), Value::Integer(Priority::Refresh as i64), now.as_millis().into()],
-        )?;
-        Ok(())
+        enqueue_behind(sql, kv_key, Priority::Refresh, now)
     }
 
     /// Takes the rows due at `now` and builds their copies. Each must be given back by [`Courier::finished`].
@@ -199,12 +226,20 @@ impl Courier {
     ) -> Result<Vec<Put>, SqlError> {
         self.paces.retain(|pace| pace.is_recent(now));
         let rows = sql.run(
-            "SELECT kv_key FROM outbox WHERE due_at <= ?1 ORDER BY priority, due_at LIMIT ?2",
+            "SELECT kv_key, priority FROM outbox WHERE due_at <= ?1 ORDER BY priority, due_at LIMIT ?2",
             &[now.as_millis().into(), PUTS_PER_ROUND.into()],
         )?;
         let mut puts = Vec::new();
+        let mut others = false;
         for row in rows {
-            let kv_key = Columns::of(row).parsed("KV key", KvKey::parse)?;
+            let mut row = Columns::of(row);
+            let kv_key = row.parsed("KV key", KvKey::parse)?;
+            let swept = row.number()? == Priority::Sweep as u64;
+            others |= !swept;
+            // Whoever waits for a change to be put does not wait for a sweep.
+            if swept && (others || self.swept_in_flight() >= SWEPT_AT_ONCE) {
+                break;
+            }
             if let Some(pace) = self.pace(&kv_key)
                 && (pace.in_flight || pace.next_put_at() > now)
                 && !planted!(PutsWithoutPace)
@@ -220,7 +255,7 @@ impl Courier {
                 settle(sql, &kv_key, put.as_of)?;
             }
             self.paces.retain(|pace| pace.kv_key != kv_key);
-            self.paces.push(Pace { kv_key, in_flight: true, last_put_at: now });
+            self.paces.push(Pace { kv_key, in_flight: true, swept, last_put_at: now });
             puts.push(put);
         }
         Ok(puts)
@@ -230,6 +265,10 @@ impl Courier {
     #[must_use]
     pub fn is_in_flight(&self, kv_key: &KvKey) -> bool {
         self.pace(kv_key).is_some_and(|pace| pace.in_flight)
+    }
+
+    fn swept_in_flight(&self) -> usize {
+        self.paces.iter().filter(|pace| pace.in_flight && pace.swept).count()
     }
 
     fn pace(&self, kv_key: &KvKey) -> Option<&Pace> {

@@ -2,17 +2,19 @@
 //! touching the storage tells a superseded object that it is no longer the one.
 
 use crate::{
-    credential::{AccountRef, Digest, KeyId},
-    policy::UnixMillis,
+    credential::{AccountRef, Digest, KeyId, WorkspaceId},
+    policy::{Catalogue, UnixMillis},
 };
 
 use super::{
     accounts,
     audit::{self, AuditEntry, AuditFilter},
-    keys::{self, KeyFilter},
-    outbox,
-    record::{AccountRecord, KeyRecord},
+    key_filter::KeyFilter,
+    keys, outbox, platform,
+    record::{AccountRecord, KeyRecord, WorkspaceRecord},
+    scopes_used::ScopesLastUsed,
     sql::{Columns, Sql, SqlError, only},
+    workspaces::{self, WorkspaceFilter},
 };
 
 /// What administrators ask.
@@ -22,14 +24,22 @@ pub enum Query {
     Account(AccountRef),
     /// The accounts of this slot, newest first; with an external id, the one that has it.
     Accounts(Option<String>, Page),
+    /// The scope catalogue of one account.
+    Scopes(AccountRef),
     /// One key.
     Key(AccountRef, KeyId),
     /// The key with this digest, if it belongs to that account.
     KeyByDigest(AccountRef, Digest),
     /// The keys of one account, newest first.
     Keys(AccountRef, KeyFilter, Page),
+    /// One workspace.
+    Workspace(AccountRef, WorkspaceId),
+    /// The workspaces of one account, newest first.
+    Workspaces(AccountRef, WorkspaceFilter, Page),
     /// The audit of one account, newest first.
     Audit(AccountRef, AuditFilter, Page),
+    /// The features that are on for every account.
+    Platform,
 }
 
 /// A part of a list.
@@ -48,12 +58,20 @@ pub enum Found {
     Account(AccountRecord),
     /// Accounts, and where the next page begins.
     Accounts(Vec<AccountRecord>, Option<u64>),
+    /// The account's own scope catalogue; none = the deployment's is in force.
+    Scopes(Option<Catalogue>),
     /// One key.
     Key(KeyRecord),
     /// Keys, and where the next page begins.
     Keys(Vec<KeyRecord>, Option<u64>),
+    /// One workspace.
+    Workspace(WorkspaceRecord),
+    /// Workspaces, and where the next page begins.
+    Workspaces(Vec<WorkspaceRecord>, Option<u64>),
     /// Audit entries, and where the next page begins.
     Audit(Vec<AuditEntry>, Option<u64>),
+    /// The features that are on for every account.
+    Platform(Vec<String>),
 }
 
 /// How a shard is, for operators.
@@ -78,8 +96,9 @@ pub struct Condition {
 pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Result<Option<Found>, SqlError> {
     Ok(match query {
         Query::Account(id) => accounts::get(sql, *id)?.map(Found::Account),
-        Query::Key(account, id) => keys::get(sql, *account, *id)?.map(Found::Key),
-        Query::KeyByDigest(account, digest) => keys::get_by_digest(sql, *account, digest)?.map(Found::Key),
+        Query::Scopes(id) => accounts::get(sql, *id)?.map(|record| Found::Scopes(record.settings.catalogue)),
+        Query::Key(account, id) => with_scopes(sql, keys::get(sql, *account, *id)?)?,
+        Query::KeyByDigest(account, digest) => with_scopes(sql, keys::get_by_digest(sql, *account, digest)?)?,
         Query::Accounts(external_id, page) => {
             let listed = accounts::list(sql, slot, external_id.as_deref(), page.start(), page.limit.saturating_add(1))?;
             let (listed, next) = page.cut(listed, |(created, _)| *created);
@@ -93,6 +112,15 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
             let (listed, next) = page.cut(listed, |record| record.issued);
             Some(Found::Keys(listed, next))
         }
+        Query::Workspace(account, id) => workspaces::get(sql, *account, *id)?.map(Found::Workspace),
+        Query::Workspaces(account, filter, page) => {
+            if accounts::get(sql, *account)?.is_none() {
+                return Ok(None);
+            }
+            let listed = workspaces::list(sql, *account, *filter, page.start(), page.limit.saturating_add(1))?;
+            let (listed, next) = page.cut(listed, |record| record.created);
+            Some(Found::Workspaces(listed, next))
+        }
         Query::Audit(account, filter, page) => {
             if accounts::get(sql, *account)?.is_none() {
                 return Ok(None);
@@ -100,7 +128,15 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
             let (listed, next) = page.cut(audit::list(sql, *account, filter, *page)?, |entry| entry.number);
             Some(Found::Audit(listed, next))
         }
+        Query::Platform => Some(Found::Platform(platform::features(sql)?)),
     })
+}
+
+/// A key that was asked for alone comes with the use of its scopes.
+fn with_scopes(sql: &impl Sql, record: Option<KeyRecord>) -> Result<Option<Found>, SqlError> {
+    let Some(mut record) = record else { return Ok(None) };
+    record.scopes_last_used = Some(Box::new(ScopesLastUsed::read(sql, &record)?));
+    Ok(Some(Found::Key(record)))
 }
 
 /// How the shard is.
@@ -111,8 +147,13 @@ pub fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
     let (unmirrored, oldest_unmirrored_at) = outbox::backlog(sql)?;
     // These two read every row; operators ask seldom.
     let accounts = only(sql.run("SELECT count(*) FROM accounts", &[])?)?.number()?;
-    let peppers =
-        sql.run("SELECT pepper, count(*) FROM keys WHERE status <> 'revoked' GROUP BY pepper ORDER BY pepper", &[])?;
+    let peppers = sql.run(
+        "SELECT pepper, count(*) FROM keys JOIN accounts ON accounts.number = keys.account
+         WHERE keys.status <> 'revoked' AND issued > CASE environment
+            WHEN 'live' THEN revoked_live WHEN 'test' THEN revoked_test ELSE revoked_admin END
+         GROUP BY pepper ORDER BY pepper",
+        &[],
+    )?;
     let keys_by_pepper = peppers.into_iter().map(|row| {
         let mut row = Columns::of(row);
         Ok((accounts::narrow(row.number()?)?, row.number()?))

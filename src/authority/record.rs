@@ -1,12 +1,19 @@
 //! Accounts and keys as the Authority keeps them, for administrators to read.
 
 use crate::{
-    credential::{AccountRef, Brand, Digest, Environment, KeyId},
+    credential::{AccountRef, Brand, Digest, Environment, KeyId, WorkspaceId},
     json::ToJson,
-    policy::{Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
+    policy::{
+        Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, Role, ScopeSet, UnixMillis,
+        Workspace,
+    },
 };
 
-use super::audit::{AuditHead, Members};
+use super::{
+    audit::{AuditHead, Members},
+    scopes_used::ScopesLastUsed,
+    settings::Settings,
+};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,18 +38,71 @@ pub struct AccountRecord {
     pub features: Vec<String>,
     /// What a key gets that is issued without naming scopes.
     pub default_scopes: ScopeSet,
+    /// What it is configured with besides.
+    pub settings: Settings,
     /// When it was created.
     pub created_at: UnixMillis,
     /// By whom, in the caller's own product.
     pub created_by: Option<String>,
     /// The newest entry of its audit.
     pub audit_head: AuditHead,
+    /// Whether all keys that it had were revoked, and when.
+    pub revoked_all: RevokedAll,
+    /// Its workspaces that are not archived.
+    pub workspaces: Vec<Workspace>,
+}
+
+/// For each environment, the last time that all keys there were at that time were revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevokedAll {
+    /// Of `live`.
+    pub live: Option<Revoked>,
+    /// Of `test`.
+    pub test: Option<Revoked>,
+    /// Of admin credentials.
+    pub admin: Option<Revoked>,
+}
+
+/// All keys issued up to a sequence were revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Up to which sequence.
+    pub sequence: u64,
+    /// When.
+    pub at: UnixMillis,
+}
+
+impl RevokedAll {
+    /// Of one environment.
+    #[must_use]
+    pub fn of(self, environment: Environment) -> Option<Revoked> {
+        match environment {
+            Environment::Live => self.live,
+            Environment::Test => self.test,
+            Environment::Admin => self.admin,
+        }
+    }
+
+    /// The same, to be set.
+    pub(super) fn of_mut(&mut self, environment: Environment) -> &mut Option<Revoked> {
+        match environment {
+            Environment::Live => &mut self.live,
+            Environment::Test => &mut self.test,
+            Environment::Admin => &mut self.admin,
+        }
+    }
+
+    /// The sequence up to which all keys of `environment` are revoked; 0 = never.
+    #[must_use]
+    pub fn upto(self, environment: Environment) -> u64 {
+        self.of(environment).map_or(0, |revoked| revoked.sequence)
+    }
 }
 
 impl AccountRecord {
     /// What the audit says of it, each member as JSON text.
     pub(super) fn described(&self) -> Members {
-        vec![
+        let mut members = vec![
             ("api_access", self.api_access.to_json()),
             ("brand", self.brand.as_str().to_json()),
             ("default_scopes", self.default_scopes.to_json()),
@@ -51,13 +111,61 @@ impl AccountRecord {
             ("max_active_keys", self.max_active_keys.map(u64::from).to_json()),
             ("name", self.name.to_json()),
             ("status", self.status.as_str().to_json()),
-        ]
+        ];
+        members.extend(self.settings.described());
+        members.sort_by_key(|(name, _)| *name);
+        members
     }
 
     /// What the edge needs to know of it.
     #[must_use]
     pub fn account(&self) -> Account {
-        Account { id: self.id, status: self.status, api_access: self.api_access, features: self.features.clone() }
+        Account {
+            id: self.id,
+            status: self.status,
+            api_access: self.api_access,
+            features: self.features.clone(),
+            workspaces: self.workspaces.clone(),
+            revoked_before: RevokedBefore {
+                live: self.revoked_all.upto(Environment::Live),
+                test: self.revoked_all.upto(Environment::Test),
+            },
+            explain_refusals: self.settings.explain_refusals,
+        }
+    }
+}
+
+/// A workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceRecord {
+    /// Which one.
+    pub id: WorkspaceId,
+    /// Whose it is.
+    pub account: AccountRef,
+    /// The sequence it was created at.
+    pub created: u64,
+    /// The sequence of its last change.
+    pub version: u64,
+    /// For people to read.
+    pub name: String,
+    /// When it was created.
+    pub created_at: UnixMillis,
+    /// By whom, in the caller's own product.
+    pub created_by: Option<String>,
+    /// When it was archived; none = it is in use.
+    pub archived_at: Option<UnixMillis>,
+}
+
+impl WorkspaceRecord {
+    /// What the audit says of it, each member as JSON text.
+    pub(super) fn described(&self) -> Members {
+        vec![("name", self.name.to_json()), ("status", self.status().to_json())]
+    }
+
+    /// `active` or `archived`.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.archived_at.is_none() { "active" } else { "archived" }
     }
 }
 
@@ -94,22 +202,75 @@ pub struct KeyRecord {
     pub created_by: Option<String>,
     /// When it was last used, as far as caches have told.
     pub last_used_at: Option<UnixMillis>,
+    /// The same by scope; none where that was not looked for.
+    pub scopes_last_used: Option<Box<ScopesLastUsed>>,
     /// When it was revoked.
     pub revoked_at: Option<UnixMillis>,
+    /// The workspaces it is limited to; none = all of its account.
+    pub workspaces: Option<Vec<WorkspaceId>>,
+    /// The fields of resources that it is limited to.
+    pub fields: Fields,
+    /// The access level of the account that it was issued with.
+    pub access_level: Option<String>,
+    /// What makes it an admin credential; none for API keys.
+    pub admin: Option<Administration>,
+}
+
+/// What an admin credential has on top of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Administration {
+    /// How much it administers.
+    pub role: Role,
+    /// Set for a session.
+    pub session: Option<Session>,
+}
+
+/// An admin credential for a short time, that somebody else's program holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who acts with it, in the caller's own product.
+    pub actor: String,
+    /// The credential that it was made with, and that it ends with; none = the root token.
+    pub parent: Option<Digest>,
 }
 
 impl KeyRecord {
     /// What the audit says of it, each member as JSON text: everything but what the text of the key could be guessed from.
     pub(super) fn described(&self) -> Members {
         let instant = |at: Option<UnixMillis>| at.map(UnixMillis::to_rfc3339).to_json();
-        vec![
+        let mut members = vec![
+            ("access_level", self.access_level.to_json()),
             ("environment", self.environment.as_str().to_json()),
             ("expires_at", instant(self.expires_at)),
             ("name", self.name.to_json()),
             ("not_before", instant(self.not_before)),
             ("scopes", self.scopes.to_json()),
             ("status", self.status.as_str().to_json()),
-        ]
+        ];
+        if !self.fields.is_empty() {
+            members.push(("fields", self.fields.to_json()));
+        }
+        members.extend(self.workspaces.iter().map(|workspaces| ("workspaces", workspaces.to_json())));
+        if let Some(admin) = &self.admin {
+            members.push(("role", admin.role.as_str().to_json()));
+            members.extend(admin.session.iter().map(|session| ("actor", session.actor.to_json())));
+        }
+        members.sort_unstable_by_key(|(name, _)| *name);
+        members
+    }
+
+    /// The record as it counts where all keys of its account may have been revoked: a key that was among them is as
+    /// revoked as one that was revoked alone. Its version stays: nobody has changed this key.
+    #[must_use]
+    pub(super) fn under(mut self, revoked_all: RevokedAll) -> Self {
+        if let Some(revoked) = revoked_all.of(self.environment)
+            && self.issued <= revoked.sequence
+            && self.status != KeyStatus::Revoked
+        {
+            self.status = KeyStatus::Revoked;
+            self.revoked_at = Some(revoked.at);
+        }
+        self
     }
 
     /// The id by which administrators name it.
@@ -126,6 +287,8 @@ impl KeyRecord {
             account: self.account,
             environment: self.environment,
             scopes: self.scopes.clone(),
+            workspaces: self.workspaces.clone(),
+            fields: self.fields.clone(),
             status: self.status,
             not_before: self.not_before,
             expires_at: self.expires_at,

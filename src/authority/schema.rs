@@ -50,7 +50,7 @@ fn current(sql: &impl Sql) -> Result<usize, SqlError> {
 }
 
 /// Every migration, oldest first.
-const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE];
+const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE, RIGHTS];
 
 const FIRST: &[&str] = &[
     // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
@@ -159,4 +159,54 @@ const LEASES_AND_USAGE: &[&str] = &[
         last_at INTEGER NOT NULL,
         PRIMARY KEY (digest, day)
     ) STRICT, WITHOUT ROWID",
+];
+
+const RIGHTS: &[&str] = &[
+    // What administrators set besides, as JSON: the module `settings`. Up to which sequence all keys of an environment
+    // are revoked, and since when: the module `revoke_all`.
+    "ALTER TABLE accounts ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE accounts ADD COLUMN revoked_live INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE accounts ADD COLUMN revoked_live_at INTEGER",
+    "ALTER TABLE accounts ADD COLUMN revoked_test INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE accounts ADD COLUMN revoked_test_at INTEGER",
+    "ALTER TABLE accounts ADD COLUMN revoked_admin INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE accounts ADD COLUMN revoked_admin_at INTEGER",
+    // Limits of a key (no workspaces = all), and the access level that its scopes come from.
+    "ALTER TABLE keys ADD COLUMN workspaces TEXT",
+    "ALTER TABLE keys ADD COLUMN fields TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE keys ADD COLUMN access_level TEXT",
+    // Of admin credentials: the role; of sessions also who acts, and the digest of the credential that minted it, or
+    // `root`.
+    "ALTER TABLE keys ADD COLUMN role TEXT",
+    "ALTER TABLE keys ADD COLUMN actor TEXT",
+    "ALTER TABLE keys ADD COLUMN parent TEXT",
+    "CREATE INDEX keys_sessions ON keys (expires_at) WHERE parent IS NOT NULL",
+    // What the limit on active keys counts, without walking over those that were revoked all at once.
+    "DROP INDEX keys_in_use",
+    "CREATE INDEX keys_in_use ON keys (account, environment, issued) WHERE status <> 'revoked'",
+    "CREATE INDEX keys_by_name ON keys (account, environment, name, issued) WHERE status <> 'revoked' AND name IS NOT NULL",
+    "CREATE TABLE workspaces (
+        id TEXT PRIMARY KEY,
+        account INTEGER NOT NULL REFERENCES accounts (number),
+        created INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        created_by TEXT,
+        archived_at INTEGER
+    ) STRICT, WITHOUT ROWID",
+    "CREATE UNIQUE INDEX workspaces_of_account ON workspaces (account, created)",
+    "CREATE INDEX workspaces_in_use ON workspaces (account, created) WHERE archived_at IS NULL",
+    // Keys that were revoked all at once and whose copies in KV do not say so yet: those issued from `next` to `upto`.
+    "CREATE TABLE sweeps (
+        account INTEGER NOT NULL REFERENCES accounts (number),
+        environment TEXT NOT NULL,
+        next INTEGER NOT NULL,
+        upto INTEGER NOT NULL,
+        PRIMARY KEY (account, environment)
+    ) STRICT, WITHOUT ROWID",
+    // Which of a key's scopes served on that day: bit i = the i-th, as hexadecimal digits.
+    "ALTER TABLE usage ADD COLUMN scopes TEXT NOT NULL DEFAULT ''",
+    // Features that are on for every account.
+    "ALTER TABLE meta ADD COLUMN features TEXT NOT NULL DEFAULT '[]'",
 ];

@@ -11,6 +11,7 @@ use std::fmt::Write;
 use crate::{
     credential::{AccountRef, Digest, decode_lower_hex},
     planted::planted,
+    policy::is_feature,
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     lease::{self, Terms},
     meta::Moment,
     outbox::KvKey,
+    platform, scopes_used,
     sql::{INTEGER_MAX, Sql, SqlError},
     usage::Use,
 };
@@ -78,6 +80,8 @@ pub struct SyncAnswer<'t> {
     pub grace_ms: u64,
     /// What the isolate knew is void; the changes are the whole feed.
     pub reset: bool,
+    /// The features that are on for every account.
+    pub features: Vec<&'t str>,
     /// Subjects that changed, each with the sequence of its last change.
     pub changes: Vec<(Subject, u64)>,
     /// For each wanted key its signed [`GrantCopy`]; none = there is no such key.
@@ -86,12 +90,13 @@ pub struct SyncAnswer<'t> {
     pub accounts: Vec<(u32, Option<&'t str>)>,
 }
 
-/// A key or an account of one shard, in one number, as isolates note it. Of a digest it holds 63 bits: two keys that
+/// A key or an account of one shard, or the platform, in one number, as isolates note it. Of a digest it holds 63 bits: two keys that
 /// share them, which do not exist, would only be read anew together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(u64);
 
 const IS_KEY: u64 = 1 << 63;
+const PLATFORM: u64 = 1 << 62;
 
 impl Subject {
     /// The key with this digest.
@@ -109,6 +114,9 @@ impl Subject {
 
     /// Reads a subject as the feed stores it.
     fn parse(text: &str) -> Option<Self> {
+        if text == feed::PLATFORM {
+            return Some(Subject(PLATFORM));
+        }
         match text.split_once(':')? {
             ("key", prefix) => Some(Subject(u64::from_be_bytes(decode_lower_hex(prefix)?) | IS_KEY)),
             ("account", text) => Some(Subject(u32::try_from(number(text)?).ok()?.into())),
@@ -139,8 +147,8 @@ impl SyncRequest {
             let refresh = if want.refresh { " refresh" } else { "" };
             line(&mut text, format_args!("want {} {}{refresh}", want.digest.to_hex(), want.account));
         }
-        for Use { digest, count, age_ms } in &self.uses {
-            line(&mut text, format_args!("used {} {count} {age_ms}", digest.to_hex()));
+        for Use { digest, count, age_ms, scopes } in &self.uses {
+            line(&mut text, format_args!("used {} {count} {age_ms} {scopes:x}", digest.to_hex()));
         }
         if self.graced > 0 {
             line(&mut text, format_args!("graced {}", self.graced));
@@ -174,7 +182,9 @@ impl SyncRequest {
                 "used" if request.uses.len() < USES_MAX => {
                     let digest = Digest::parse_hex(words.next()?)?;
                     let count = u32::try_from(number(words.next()?)?).ok()?;
-                    request.uses.push(Use { digest, count, age_ms: number(words.next()?)? });
+                    let age_ms = number(words.next()?)?;
+                    let scopes = scopes_used::parse(words.next()?)?;
+                    request.uses.push(Use { digest, count, age_ms, scopes });
                 }
                 "graced" if request.graced == 0 => request.graced = number(words.next()?)?,
                 _ => return None,
@@ -209,6 +219,7 @@ impl<'t> SyncAnswer<'t> {
                 "on" => false,
                 _ => return None,
             },
+            features: Vec::new(),
             changes: Vec::new(),
             grants: Vec::new(),
             accounts: Vec::new(),
@@ -227,6 +238,10 @@ impl<'t> SyncAnswer<'t> {
                 "account" => {
                     let (account, copy) = rest.split_once(' ')?;
                     answer.accounts.push((u32::try_from(number(account)?).ok()?, some(copy)));
+                }
+                "features" if answer.features.is_empty() => {
+                    answer.features =
+                        rest.split(' ').map(|name| is_feature(name).then_some(name)).collect::<Option<_>>()?;
                 }
                 subject => answer.changes.push((Subject::parse(subject)?, number(rest)?)),
             }
@@ -302,6 +317,10 @@ pub fn answer(
         state.low,
         if position.is_some() { "on" } else { "reset" },
     );
+    let features = platform::features(sql)?;
+    if !features.is_empty() {
+        line(&mut text, format_args!("features {}", features.join(" ")));
+    }
     if let Some(changes) = feed::after(sql, position.unwrap_or(0))? {
         line(&mut text, format_args!("{changes}"));
     }

@@ -3,6 +3,8 @@
 //! Caches tell it with their syncs, each use at most once; what a failed sync or the end of an instance loses is not told
 //! again. So counts are lower bounds. Rows written are the dearest thing here: what a key's row is to be told waits in
 //! memory for a minute since that was last written, and then for the next round, which many rows share.
+//!
+//! With a use comes which of the key's scopes served it. That is kept by the day (UTC), and is a lower bound, too.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,7 @@ use crate::{
 use super::{
     query::Found,
     record::KeyRecord,
+    scopes_used,
     sql::{Sql, SqlError},
 };
 
@@ -39,6 +42,8 @@ pub struct Use {
     pub count: u32,
     /// How long ago the last use was, in milliseconds.
     pub age_ms: u64,
+    /// Which of the key's scopes served on the day of the last use, bit *i* for its *i*-th; as far as it is known.
+    pub scopes: u128,
 }
 
 /// What is not written yet, and what was written within the last minute. All of it may be lost.
@@ -59,6 +64,8 @@ type Place = (Digest, u64);
 struct Row {
     count: u64,
     last_at: UnixMillis,
+    /// Which scopes served. All that are known of once it was written, and until then those that are to be added.
+    scopes: u128,
     /// When it was last written; none = never, by this instance.
     written_at: Option<UnixMillis>,
     /// There is something that is not written.
@@ -73,16 +80,17 @@ impl Tally {
     /// Trouble with SQLite; the uses that were not written wait, where there is room for them.
     pub fn take(&mut self, sql: &impl Sql, uses: &[Use], now: UnixMillis) -> Result<bool, SqlError> {
         let mut wrote = false;
-        for Use { digest, count, age_ms } in uses {
+        for Use { digest, count, age_ms, scopes } in uses {
             let at = UnixMillis::from_millis(now.as_millis().saturating_sub(*age_ms));
-            let place = (*digest, at.as_millis() / DAY_MS);
+            let place = (*digest, at.day());
             let mut passing = Row::new();
             let row = if self.rows.contains_key(&place) || self.has_room(now) {
                 self.rows.entry(place).or_insert_with(Row::new)
             } else {
                 &mut passing
             };
-            row.waits |= *count > 0 || at > row.last_at;
+            row.waits |= *count > 0 || at > row.last_at || scopes & !row.scopes != 0;
+            row.scopes |= scopes;
             row.count = row.count.saturating_add((*count).into());
             row.last_at = row.last_at.max(at);
             let outcome = row.write_if_due(sql, &place, now);
@@ -132,14 +140,24 @@ impl Tally {
         match found {
             Found::Key(record) => self.add_to_record(record),
             Found::Keys(records, _) => records.iter_mut().for_each(|record| self.add_to_record(record)),
-            Found::Account(_) | Found::Accounts(..) | Found::Audit(..) => {}
+            Found::Account(_)
+            | Found::Accounts(..)
+            | Found::Scopes(_)
+            | Found::Audit(..)
+            | Found::Platform(_)
+            | Found::Workspace(_)
+            | Found::Workspaces(..) => {}
         }
     }
 
     fn add_to_record(&self, record: &mut KeyRecord) {
         let of_key = self.rows.range((record.digest, 0)..=(record.digest, u64::MAX));
-        let waiting = of_key.filter(|(_, row)| row.waits).map(|(_, row)| Some(row.last_at));
-        record.last_used_at = waiting.fold(record.last_used_at, Option::max);
+        for ((_, day), row) in of_key.filter(|(_, row)| row.waits) {
+            record.last_used_at = record.last_used_at.max(Some(row.last_at));
+            if let Some(scopes) = &mut record.scopes_last_used {
+                scopes.add(*day, row.scopes);
+            }
+        }
     }
 
     /// When there is something to write: a multiple of [`WRITE_ROUND_MS`], so that many rows share one alarm. None while
@@ -152,7 +170,7 @@ impl Tally {
 
 impl Row {
     fn new() -> Self {
-        Row { count: 0, last_at: UnixMillis::EPOCH, written_at: None, waits: false }
+        Row { count: 0, last_at: UnixMillis::EPOCH, scopes: 0, written_at: None, waits: false }
     }
 
     /// The first round that writes it.
@@ -175,12 +193,25 @@ impl Row {
             return Ok(false);
         }
         let (digest, day) = place;
+        if self.scopes != 0 && self.written_at.is_none() {
+            self.scopes |= scopes_used::of_day(sql, digest, *day)?;
+        }
+        // Nothing known of scopes: what the row has of them stays.
+        let scopes = (self.scopes != 0).then(|| scopes_used::text(self.scopes));
         let written = sql.run(
-            "INSERT INTO usage (digest, day, count, last_at) SELECT digest, ?2, ?3, ?4 FROM keys WHERE digest = ?1
-             ON CONFLICT (digest, day) DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at)
-                WHERE excluded.count > 0 OR excluded.last_at > last_at
+            "INSERT INTO usage (digest, day, count, last_at, scopes)
+                SELECT digest, ?2, ?3, ?4, coalesce(?5, '') FROM keys WHERE digest = ?1
+             ON CONFLICT (digest, day) DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at),
+                    scopes = coalesce(?5, scopes)
+                WHERE excluded.count > 0 OR excluded.last_at > last_at OR scopes <> coalesce(?5, scopes)
              RETURNING day",
-            &[digest.to_hex().into(), (*day).into(), self.count.into(), self.last_at.as_millis().into()],
+            &[
+                digest.to_hex().into(),
+                (*day).into(),
+                self.count.into(),
+                self.last_at.as_millis().into(),
+                scopes.into(),
+            ],
         )?;
         self.count = 0;
         self.waits = false;

@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 
 use crate::{
     authority::{copy::SigningKeys, lease::Terms},
-    credential::{NumberedSecret, Pepper, Peppers, RootToken, SecretError},
+    credential::{Environment, NumberedSecret, Pepper, Peppers, RootToken, SecretError},
     http::{Code, Problem},
 };
 
@@ -20,8 +20,17 @@ pub(super) struct Config {
     pub(super) signing: SigningKeys,
     pub(super) root: RootToken,
     pub(super) slots: Slots,
-    pub(super) upstream: Option<String>,
+    pub(super) upstreams: Option<Upstreams>,
     pub(super) terms: Terms,
+}
+
+/// The API behind Keygate.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    /// Where requests with live keys go, and those that need none.
+    pub(super) live: String,
+    /// Where requests with test keys go; none = to `live`, but only by routes that are for test keys alone.
+    pub(super) test: Option<String>,
 }
 
 /// A setting that is missing or not of its form. Nothing is decided until it is mended.
@@ -92,9 +101,36 @@ impl Config {
             signing: SigningKeys::new(signing, signing_2).map_err(|error| fault("KEYGATE_SIGNING_KEY_2", error))?,
             root: required(env, "KEYGATE_ROOT_TOKEN", RootToken::parse)?,
             slots: Slots::parse(text(env, SLOTS_NAME).as_deref().unwrap_or(SLOTS_DEFAULT))?,
-            upstream: text(env, UPSTREAM_NAME).map(|url| upstream(&url)).transpose()?,
+            upstreams: Upstreams::read(env)?,
             terms: terms(env)?,
         })
+    }
+}
+
+impl Upstreams {
+    fn read(env: &Env) -> Result<Option<Self>, ConfigFault> {
+        let read = |name| text(env, name).map(|url| upstream(name, &url)).transpose();
+        match (read(UPSTREAM_NAME)?, read(UPSTREAM_TEST_NAME)?) {
+            (Some(live), test) => Ok(Some(Upstreams { live, test })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(ConfigFault {
+                name: UPSTREAM_TEST_NAME,
+                detail: "is set, but UPSTREAM is not, which is where requests with live keys go.".into(),
+            }),
+        }
+    }
+
+    /// What a request demands of the environment where its route demands nothing: a test key never reaches what is live.
+    pub(super) fn environment(&self) -> Option<Environment> {
+        if self.test.is_some() { None } else { Some(Environment::Live) }
+    }
+
+    /// Where requests with keys of this environment go.
+    pub(super) fn of(&self, environment: Environment) -> &str {
+        match &self.test {
+            Some(test) if environment == Environment::Test => test,
+            _ => &self.live,
+        }
     }
 }
 
@@ -157,6 +193,7 @@ const PREFIX_DEFAULT: &str = "/_keygate";
 const SLOTS_NAME: &str = "KEYGATE_SLOTS";
 const SLOTS_DEFAULT: &str = "0";
 const UPSTREAM_NAME: &str = "UPSTREAM";
+const UPSTREAM_TEST_NAME: &str = "KEYGATE_UPSTREAM_TEST";
 const LEASE_NAME: &str = "KEYGATE_LEASE_SECONDS";
 const LEASE_DEFAULT: u64 = 5;
 const GRACE_NAME: &str = "KEYGATE_OUTAGE_GRACE_SECONDS";
@@ -221,7 +258,7 @@ fn check_prefix(env: &Env) -> Result<(), ConfigFault> {
     })
 }
 
-fn upstream(url: &str) -> Result<String, ConfigFault> {
+fn upstream(name: &'static str, url: &str) -> Result<String, ConfigFault> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let fits = rest.is_some_and(|rest| {
         !rest.is_empty()
@@ -232,7 +269,7 @@ fn upstream(url: &str) -> Result<String, ConfigFault> {
         return Ok(url.trim_end_matches('/').to_owned());
     }
     Err(ConfigFault {
-        name: UPSTREAM_NAME,
+        name,
         detail: "must be a URL such as \"https://api.example.com/base\", without credentials, query or fragment."
             .into(),
     })

@@ -6,14 +6,15 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use web_sys::Request;
 
 use crate::{
+    credential::Environment,
     edge::{Presented, Step, Verdict, Verification, present},
-    http::{self, Endpoint, GRACE, Parameters, Problem, Reply},
-    policy::{CanonicalPath, Decision, Demand, RouteTable, parse_demand},
+    http::{self, Endpoint, GRACE, Parameters, Problem, Reply, WORKSPACE_HEADER},
+    policy::{CanonicalPath, Decision, Demand, Denial, PathError, RouteTable, Rule},
 };
 
 use super::{
     admin,
-    config::{Config, ConfigFault, config, prefix},
+    config::{Config, ConfigFault, Upstreams, config, prefix},
     convert,
     env::Env,
     health, upstream,
@@ -48,7 +49,17 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, Js
     match endpoint {
         Endpoint::Admin(path) => admin::answer(&request, &env, config.clone(), settings, path, query),
         Endpoint::Health | Endpoint::OpenApi | Endpoint::Nothing => answer(&Problem::not_found().reply()),
-        Endpoint::Verify | Endpoint::Whoami | Endpoint::Api => {
+        Endpoint::Verify | Endpoint::Whoami | Endpoint::Workspaces | Endpoint::Api => {
+            let method = request.method();
+            let route = match endpoint {
+                Endpoint::Api => CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(&method, path)),
+                _ => Ok(None),
+            };
+            if let Ok(Some(rule)) = route
+                && rule.demand().is_none()
+            {
+                return public(&request, settings);
+            }
             let authorization = convert::header(&request, "authorization");
             let key = match present(authorization.as_deref(), &settings.peppers) {
                 Presented::Missing => return answer(&Problem::missing_credential().reply()),
@@ -56,12 +67,21 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, Js
                 Presented::Forged => return answer(&Problem::invalid_token().reply()),
                 Presented::Recognised(key) => key,
             };
-            let call = match Call::read(endpoint, &request.method(), path, query) {
+            let environment = settings.upstreams.as_ref().and_then(Upstreams::environment);
+            let call = match Call::read(endpoint, &request, &method, route, query, environment) {
                 Ok(call) => call,
                 Err(problem) => return answer(&problem.reply()),
             };
             decide(request, env, context, config.clone(), Verification::new(key, call.demand()), call)
         }
+    }
+}
+
+/// A route that is open to everyone: whatever credential comes with the request is neither looked at nor sent on.
+fn public(request: &Request, settings: &Config) -> Result<JsValue, JsValue> {
+    match &settings.upstreams {
+        Some(upstreams) => Ok(upstream::request(request, &upstreams.live, None, false)?.into()),
+        None => answer(&http::public_stand_in()),
     }
 }
 
@@ -118,38 +138,44 @@ fn trapped() {
 
 /// What a key holder asks for.
 enum Call {
-    /// A verdict about these scopes.
+    /// A verdict about this.
     Verify(Demand),
     /// Who am I?
     Whoami,
+    /// Where may I use my key?
+    Workspaces,
     /// The API, by a rule of the route table.
     Api(Demand),
-    /// The API, but no rule covers it.
-    NoRoute,
+    /// The API, but no rule covers it. It takes the keys that a rule without an environment takes.
+    NoRoute(Option<Environment>),
 }
 
 impl Call {
-    fn read(endpoint: Endpoint<'_>, method: &str, path: &str, query: &str) -> Result<Self, Problem> {
+    fn read(
+        endpoint: Endpoint<'_>,
+        request: &Request,
+        method: &str,
+        route: Result<Option<&Rule>, PathError>,
+        query: &str,
+        environment: Option<Environment>,
+    ) -> Result<Self, Problem> {
+        let workspace = || convert::header(request, WORKSPACE_HEADER);
         match endpoint {
-            Endpoint::Verify => {
-                let mut parameters = Parameters::parse(query);
-                let scopes = parameters.all("scope");
-                parameters.finish(&["scope"])?;
-                let scopes = parse_demand(scopes.iter().map(String::as_str))
-                    .map_err(|error| Problem::field("scope", error.to_string()))?;
-                Ok(Call::Verify(Demand { scopes: scopes.into(), ..Demand::default() }))
-            }
-            Endpoint::Whoami => {
+            Endpoint::Verify => Ok(Call::Verify(http::demand_of_query(query, workspace().as_deref())?)),
+            Endpoint::Whoami | Endpoint::Workspaces => {
                 if method != "GET" && method != "HEAD" {
                     return Err(Problem::method_not_allowed("GET, HEAD"));
                 }
                 Parameters::parse(query).finish(&[])?;
-                Ok(Call::Whoami)
+                Ok(if endpoint == Endpoint::Whoami { Call::Whoami } else { Call::Workspaces })
             }
             _ => {
-                let path = CanonicalPath::parse(path).map_err(|error| Problem::field("path", error.to_string()))?;
-                let rule = RouteTable::compiled().find(method, path);
-                Ok(rule.map_or(Call::NoRoute, |rule| Call::Api(rule.demand().clone())))
+                let rule = route.map_err(|error| Problem::field("path", error.to_string()))?;
+                // Also where no route is, so that one whose feature is off looks the same.
+                let workspace = http::named_workspace(workspace().as_deref())?;
+                let Some(demand) = rule.and_then(Rule::demand) else { return Ok(Call::NoRoute(environment)) };
+                let environment = demand.environment.or(environment);
+                Ok(Call::Api(Demand { workspace, environment, ..demand.clone() }))
             }
         }
     }
@@ -157,7 +183,8 @@ impl Call {
     fn demand(&self) -> Demand {
         match self {
             Call::Verify(demand) | Call::Api(demand) => demand.clone(),
-            Call::Whoami | Call::NoRoute => Demand::default(),
+            Call::Whoami | Call::Workspaces => Demand { describe: true, ..Demand::default() },
+            Call::NoRoute(environment) => Demand { environment: *environment, ..Demand::default() },
         }
     }
 }
@@ -171,18 +198,28 @@ fn finish(verdict: Verdict, call: &Call, request: &Request, settings: &Config) -
     };
     let principal = match decision {
         Decision::Allow(principal) => principal,
-        Decision::Deny(denial) => return answer(&Problem::denial(&denial).reply()),
-    };
-    let reply = match (call, &settings.upstream) {
-        (Call::Verify(_), _) => http::verified(&principal),
-        (Call::Whoami, _) => http::whoami(&principal),
-        (Call::NoRoute, _) => Problem::not_found().reply(),
-        (Call::Api(_), None) => http::stand_in(&principal),
-        (Call::Api(_), Some(upstream)) => {
-            return Ok(upstream::request(request, upstream, &principal, in_grace)?.into());
+        Decision::Deny(denial) => {
+            let reply = Problem::denial(&denial).reply();
+            // Marked as where no route is, which it must not differ from.
+            return answer(&if denial == Denial::FeatureDisabled { marked(reply, in_grace) } else { reply });
         }
     };
-    answer(&if in_grace { reply.with(GRACE.0, GRACE.1) } else { reply })
+    let reply = match (call, &settings.upstreams) {
+        (Call::Verify(_), _) => http::verified(&principal),
+        (Call::Whoami, _) => http::whoami(&principal),
+        (Call::Workspaces, _) => http::workspaces(&principal),
+        (Call::NoRoute(_), _) => Problem::not_found().reply(),
+        (Call::Api(_), None) => http::stand_in(&principal),
+        (Call::Api(_), Some(upstreams)) => {
+            let upstream = upstreams.of(principal.environment);
+            return Ok(upstream::request(request, upstream, Some(&principal), in_grace)?.into());
+        }
+    };
+    answer(&marked(reply, in_grace))
+}
+
+fn marked(reply: Reply, in_grace: bool) -> Reply {
+    if in_grace { reply.with(GRACE.0, GRACE.1) } else { reply }
 }
 
 fn answer(reply: &Reply) -> Result<JsValue, JsValue> {

@@ -16,12 +16,13 @@ use web_sys::Request;
 
 use crate::{
     authority::{
+        admins::{self, Caller},
         command::{self, Circumstances, Failure, Order},
         copy::SigningKeys,
         journal,
         lease::{self, Leases, Terms},
         outbox::{self, Courier, KvKey},
-        query, schema,
+        query, revoke_all, schema,
         sql::SqlError,
         sync::{self, SyncRequest},
         usage::Tally,
@@ -31,7 +32,7 @@ use crate::{
         Problem, Reply,
         admin::{self, AdminRequest, Facts},
     },
-    policy::UnixMillis,
+    policy::{Catalogue, UnixMillis},
 };
 
 use super::{
@@ -118,6 +119,8 @@ impl Object {
         shard.arm(now().saturating_add_millis(ALARM_LOST_MS))?;
         journal::forget(&shard.storage, now(), COMMANDS_PER_ALARM)?;
         shard.tally.borrow_mut().write_due(&shard.storage, now())?;
+        // Behind all that waits already.
+        revoke_all::sweep(&shard.storage, now())?;
         let mut more = true;
         for _ in 0..ROUNDS_PER_ALARM {
             more = self.deliver(&shard, ALARM_WAIT).await?;
@@ -201,7 +204,9 @@ impl Object {
         let actor = convert::header(request, stub::ACTOR);
         let idempotency_key = convert::header(request, stub::IDEMPOTENCY_KEY);
         let if_match = convert::header(request, "if-match");
-        // The Worker sends one with every request.
+        // The Worker sends both with every request.
+        let caller = convert::header(request, stub::CALLER).as_deref().and_then(Caller::parse);
+        let caller = caller.ok_or_else(|| SqlError("a question without a caller".into()))?;
         let command_id = convert::header(request, stub::COMMAND_ID);
         let command_id = command_id.ok_or_else(|| SqlError("a question without a command id".into()))?;
         let facts = Facts {
@@ -209,6 +214,7 @@ impl Object {
             path,
             query,
             content_type: content_type.as_deref(),
+            caller,
             actor: actor.as_deref(),
             idempotency_key: idempotency_key.as_deref(),
             command_id: &command_id,
@@ -219,12 +225,12 @@ impl Object {
             slot: shard.slot,
         };
         let understood = shard.with_peppers(&self.env, |peppers| Ok(admin::parse(&facts, peppers)))?;
-        match understood {
-            Err(problem) => Ok(problem.reply()),
-            Ok(AdminRequest::Do(order)) => self.carry_out(shard, &order).await,
+        let now = now();
+        let answered = match understood {
+            Ok(AdminRequest::Do(order)) => return self.carry_out(shard, &order).await,
             Ok(AdminRequest::Ask(query)) => {
-                let now = now();
-                Ok(match query::answer(&shard.storage, shard.slot, &query, now)? {
+                let found = admins::ask(&shard.storage, shard.slot, caller, facts.actor, &query, now);
+                found.map(|found| match found {
                     Some(mut found) => {
                         shard.tally.borrow().add_to(&mut found);
                         admin::found(&found, shard.slot, now)
@@ -232,6 +238,11 @@ impl Object {
                     None => Problem::not_found().reply(),
                 })
             }
+            Err(problem) => admins::check(&shard.storage, shard.slot, caller, now).map(|()| problem.reply()),
+        };
+        match answered {
+            Ok(reply) => shard.proved(reply, now),
+            Err(failure) => shard.refused(failure, now),
         }
     }
 
@@ -240,9 +251,10 @@ impl Object {
         super::trap::in_authority(order);
         let begun = now();
         let executed = shard.with_peppers(&self.env, |peppers| {
-            let circumstances = Circumstances { slot: shard.slot, peppers, now: begun, nonce: random()? };
+            let catalogue = Catalogue::compiled();
+            let circumstances = Circumstances { slot: shard.slot, peppers, catalogue, now: begun, nonce: random()? };
             let effective_by = shard.leases.borrow().effective_at(circumstances.now);
-            let render = |answer: &_| admin::stored(&order.command, answer, circumstances.now, effective_by);
+            let render = |answer: &_| admin::stored(answer, circumstances.now, effective_by);
             Ok(command::execute(&shard.storage, order, &circumstances, render))
         });
         #[cfg(feature = "trap")]
@@ -250,19 +262,19 @@ impl Object {
         let executed = executed?;
         let committed = match executed {
             Ok(committed) => committed,
-            Err(Failure::Refused(refusal)) => return Ok(Problem::refusal(refusal).reply()),
-            Err(Failure::Trouble(error)) => return Err(error),
+            Err(failure) => return shard.refused(failure, begun),
         };
         if committed.wrote {
             // When it was issued, not when it was done: a lease counts from there.
             shard.leases.borrow_mut().wrote(begun);
         }
+        shard.leases.borrow_mut().prove(&shard.storage, begun)?;
         shard.ensure_alarm()?;
         let mirrored = match committed.mirrored_before {
             Some(mirrored) => mirrored,
             None => {
                 let mirrored = self.mirrored(shard, &committed.outdated).await?;
-                journal::settle_mirrored(&shard.storage, order.credential, &order.id, mirrored)?
+                journal::settle_mirrored(&shard.storage, &order.caller.name(), &order.id, mirrored)?
             }
         };
         let reply = admin::complete(&committed.answer, committed.text.as_ref(), mirrored);
@@ -372,6 +384,20 @@ impl Shard {
         match config(env).as_ref() {
             Ok(config) => body(&config.signing),
             Err(fault) => Err(SqlError(format!("{fault:?}"))),
+        }
+    }
+
+    /// An answer to what was read at `now`, which goes out only if this instance is the current one.
+    fn proved(&self, reply: Reply, now: UnixMillis) -> Result<Reply, SqlError> {
+        self.leases.borrow_mut().prove(&self.storage, now)?;
+        Ok(reply)
+    }
+
+    /// The answer to a failure. A refusal tells what was read, too.
+    fn refused(&self, failure: Failure, now: UnixMillis) -> Result<Reply, SqlError> {
+        match failure {
+            Failure::Refused(refusal) => self.proved(Problem::refusal(refusal).reply(), now),
+            Failure::Trouble(error) => Err(error),
         }
     }
 

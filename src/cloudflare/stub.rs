@@ -35,6 +35,10 @@ const DEADLINE: Duration = Duration::from_millis(4_000);
 /// The header that says who, in the caller's own product, orders something.
 pub(super) const ACTOR: &str = "x-keygate-actor";
 
+/// The header that says whose request it is, between Worker and Authority. The Worker writes every header of a question
+/// itself, so what a caller sends by this name goes nowhere.
+pub(super) const CALLER: &str = "x-keygate-caller";
+
 /// The header by which a caller can repeat a command.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 

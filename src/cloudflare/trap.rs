@@ -100,10 +100,12 @@ pub(super) fn lose_answer(question: &Question<'_>) -> Result<(), JsValue> {
     Err(failure.into())
 }
 
-/// Adds what tells two states of the database apart.
+/// Adds what tells two states of the database apart: all of it but the heartbeat, which an answer may be proved by.
 pub(super) fn with_dump(reply: Reply, sql: &impl Sql) -> Result<Reply, SqlError> {
     let mut hash = Sha256::new();
-    for table in ["meta", "accounts", "keys", "feed", "outbox", "audit", "commands"] {
+    let meta = "SELECT schema, epoch, sequence, feed_position, feed_rows, feed_low, feed_cut, granted, graced, features FROM meta";
+    hash.update(format!("{:?}", sql.run(meta, &[])?));
+    for table in ["accounts", "keys", "workspaces", "sweeps", "feed", "outbox", "audit", "commands"] {
         hash.update(format!("{:?}", sql.run(&format!("SELECT * FROM {table}"), &[])?));
     }
     let dump = hex::encode(hash.finalize());

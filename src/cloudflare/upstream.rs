@@ -12,11 +12,11 @@ use crate::{
 use super::convert::path_and_query;
 
 /// The request for the upstream: the same method, path, query and body, the headers without the credential and without
-/// anything that claims to be ours, and then ours. A redirect is the caller's to follow.
+/// anything that claims to be ours, and then ours, unless the route is public and nobody is known. A redirect is the caller's to follow.
 pub(super) fn request(
     request: &Request,
     upstream: &str,
-    principal: &Principal,
+    principal: Option<&Principal>,
     in_grace: bool,
 ) -> Result<Request, JsValue> {
     let headers = Headers::new()?;
@@ -27,7 +27,7 @@ pub(super) fn request(
             headers.append(&name, &value)?;
         }
     }
-    for (name, value) in identity_headers(principal) {
+    for (name, value) in principal.map(identity_headers).unwrap_or_default() {
         headers.set(name, &value)?;
     }
     if in_grace {

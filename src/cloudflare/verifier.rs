@@ -78,10 +78,13 @@ pub(super) async fn go_on(around: &Surroundings<'_>, verification: &mut Verifica
 pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, verdict: &Verdict) {
     let (slot, digest) = (verification.key().account.slot, verification.key().digest);
     let in_grace = matches!(verdict, Verdict::InGrace(_));
-    let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)) | Verdict::InGrace(Decision::Allow(_)));
+    let accepted = match verdict {
+        Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => Some(principal),
+        _ => None,
+    };
     let due = with_view(around.settings, slot, |view| {
         let now = now();
-        let tell = accepted && view.used(&digest, in_grace, now);
+        let tell = accepted.is_some_and(|principal| view.used(&digest, principal.scopes_used, in_grace, now));
         (view.renewal(now), tell)
     });
     let Some((renewal, tell)) = due else { return };

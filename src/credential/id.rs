@@ -1,4 +1,4 @@
-//! Names of accounts and keys. Names are public: knowing one gives no access.
+//! Names of accounts, keys and workspaces. Names are public: knowing one gives no access.
 
 use std::fmt;
 
@@ -68,6 +68,38 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// A workspace: a part of an account that keys can be limited to. Random.
+///
+/// As text: `ws_` and sixteen lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkspaceId([u8; 8]);
+
+impl WorkspaceId {
+    /// The workspace with this number.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads `ws_` and sixteen lower-case hexadecimal digits, nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_lower_hex(text.strip_prefix("ws_")?).map(Self)
+    }
+}
+
+impl fmt::Display for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ws_")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkspaceId({self})")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +117,17 @@ mod tests {
     fn a_key_id_is_written_as_twenty_digits() {
         assert_eq!(KEY.to_string(), "key_0001020304050607feff");
         assert_eq!(KeyId::parse("key_0001020304050607feff"), Some(KEY));
+    }
+
+    #[test]
+    fn a_workspace_id_has_exactly_one_spelling() {
+        let id = WorkspaceId::from_bytes([0, 1, 2, 3, 4, 5, 0xfe, 0xff]);
+        assert_eq!(id.to_string(), "ws_000102030405feff");
+        assert_eq!(WorkspaceId::parse("ws_000102030405feff"), Some(id));
+        for bad in ["", "ws_", "ws_000102030405FEFF", "ws_000102030405fef", "ws_000102030405feff0", "000102030405feff"]
+        {
+            assert_eq!(WorkspaceId::parse(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which keys were used, until the Authority has been told.
 //!
-//! A use is told at most once: one whose telling may have been lost is told again with its time alone. So counts are
+//! A use is told at most once: one whose telling may have been lost is told again with its time and its scopes alone. So counts are
 //! lower bounds, and the time of the last use is right to within a minute: a use waits for a sync that is made anyway,
 //! but where none of this key's last minute was told, no longer than [`TELL_AFTER_MS`].
 
@@ -40,6 +40,8 @@ struct Noted {
     digest: Digest,
     count: u32,
     last_at: UnixMillis,
+    /// Which of the key's scopes served on the day of that and were not told.
+    scopes: u128,
     /// There is something to tell.
     untold: bool,
     /// The last use that was told.
@@ -56,7 +58,7 @@ impl Noted {
 
 impl Uses {
     /// Notes a use. True if it is to be told soon: nothing of this key's last minute was.
-    pub(super) fn note(&mut self, digest: &Digest, now: UnixMillis) -> bool {
+    pub(super) fn note(&mut self, digest: &Digest, scopes: u128, now: UnixMillis) -> bool {
         let subject = Subject::key(digest).number();
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&subject) {
             return false;
@@ -65,10 +67,14 @@ impl Uses {
             digest: *digest,
             count: 0,
             last_at: now,
+            scopes: 0,
             untold: true,
             told_at: None,
         });
         noted.count = noted.count.saturating_add(1);
+        // Told with the time of the last use, they count for its day. What is left of the day before is lost.
+        let earlier = if noted.last_at.day() == now.day() { noted.scopes } else { 0 };
+        noted.scopes = earlier | scopes;
         noted.last_at = now;
         noted.untold = true;
         !noted.is_fresh(now)
@@ -92,17 +98,23 @@ impl Uses {
                 noted.untold = false;
                 noted.told_at = Some(noted.last_at);
                 let count = std::mem::take(&mut noted.count);
-                Use { digest: noted.digest, count, age_ms: now.saturating_millis_since(noted.last_at) }
+                let scopes = std::mem::take(&mut noted.scopes);
+                Use { digest: noted.digest, count, age_ms: now.saturating_millis_since(noted.last_at), scopes }
             })
             .collect()
     }
 
-    /// Takes back what may not have been heard, to be told again without its counts.
-    pub(super) fn lost(&mut self, uses: &[Use]) {
+    /// Takes back what was told at `sent_at` and may not have been heard, to be told again without its counts. A scope can be
+    /// told twice.
+    pub(super) fn lost(&mut self, uses: &[Use], sent_at: UnixMillis) {
         for lost in uses {
             if let Some(noted) = self.keys.get_mut(&Subject::key(&lost.digest).number()) {
                 noted.untold = true;
                 noted.told_at = None;
+                let was = UnixMillis::from_millis(sent_at.as_millis().saturating_sub(lost.age_ms));
+                if was.day() == noted.last_at.day() {
+                    noted.scopes |= lost.scopes;
+                }
                 if planted!(LostUsesCountTwice) {
                     noted.count = noted.count.saturating_add(lost.count);
                 }

@@ -102,12 +102,12 @@ impl Verification {
             && !self.demand.strict
             && let Found::Both(grant, account) = view.find(&self.key, now)
         {
-            return Step::Done(Verdict::Decided(decide(&grant, &account, &self.demand, now)));
+            return Step::Done(Verdict::Decided(decide(&grant, &account, view.platform(), &self.demand, now)));
         }
         if view.is_leased(now, after) {
             match view.find(&self.key, now) {
                 Found::Both(grant, account) => {
-                    return Step::Done(Verdict::Decided(decide(&grant, &account, &self.demand, now)));
+                    return Step::Done(Verdict::Decided(decide(&grant, &account, view.platform(), &self.demand, now)));
                 }
                 // Issuing is in no feed, so an earlier word does not do where the Authority itself must be asked.
                 Found::Unknown if !self.demand.strict || self.syncs > 0 => return Step::Done(Verdict::Unknown),
@@ -118,7 +118,7 @@ impl Verification {
             && view.is_in_grace(now)
             && let Found::Both(grant, account) = view.find(&self.key, now)
         {
-            return Step::Done(Verdict::InGrace(decide(&grant, &account, &self.demand, now)));
+            return Step::Done(Verdict::InGrace(decide(&grant, &account, view.platform(), &self.demand, now)));
         }
         self.ask(view, began, now)
     }

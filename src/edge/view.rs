@@ -17,7 +17,7 @@ use crate::{
     },
     credential::{AccountRef, Digest, RecognisedKey},
     planted::planted,
-    policy::{Account, Grant, UnixMillis},
+    policy::{Account, Grant, RevokedBefore, UnixMillis},
 };
 
 use super::{
@@ -52,6 +52,8 @@ pub struct View {
     cache: Cache,
     limit: Limit,
     lease: Lease,
+    /// The features that every account has, as of `sequence`.
+    platform: Vec<String>,
     /// The latest time seen.
     clock: UnixMillis,
     /// How often everything above was dropped, or the clock set: an answer to what was asked before counts no more.
@@ -102,6 +104,7 @@ impl View {
             cache: Cache::new(limit),
             limit,
             lease: Lease::default(),
+            platform: Vec::new(),
             clock: UnixMillis::EPOCH,
             drops: 0,
             flights: Flights::new(seed),
@@ -146,6 +149,11 @@ impl View {
             && self.lease.until.is_some_and(|until| now < until.saturating_add_millis(self.lease.grace_ms))
     }
 
+    /// The features that every account has. They count with a lease or in grace.
+    pub(super) fn platform(&self) -> &[String] {
+        &self.platform
+    }
+
     /// What is at hand about `key`. It counts only with a lease or in grace.
     pub(super) fn find(&mut self, key: &RecognisedKey, now: UnixMillis) -> Found {
         if let Some(grant) = self.cache.grant(&key.digest)
@@ -167,7 +175,10 @@ impl View {
     /// Takes a signed account from wherever; true if it is believable.
     pub(super) fn offer_account(&mut self, signing: &SigningKeys, number: u32, text: &str) -> bool {
         let id = AccountRef { slot: self.slot, number };
-        let Ok(copy) = AccountCopy::verify(signing, id, text) else { return false };
+        let Ok(mut copy) = AccountCopy::verify(signing, id, text) else { return false };
+        if planted!(RevokeAllForgottenAtEdge) {
+            copy.account.revoked_before = RevokedBefore::default();
+        }
         let kept = Copy::Account(Rc::new(copy.account));
         self.offer(Subject::account(number), &copy.epoch, copy.as_of, text, kept)
     }
@@ -216,12 +227,12 @@ impl View {
         if due { self.ask(None, now) } else { None }
     }
 
-    /// Notes that `digest` was accepted. True if somebody has to see to it that the Authority hears of it: call
+    /// Notes that `digest` was accepted, by those of its scopes whose bits are in `scopes`. True if somebody has to see to it that the Authority hears of it: call
     /// [`View::tell`] after [`TELL_AFTER_MS`].
-    pub fn used(&mut self, digest: &Digest, in_grace: bool, now: UnixMillis) -> bool {
+    pub fn used(&mut self, digest: &Digest, scopes: u128, in_grace: bool, now: UnixMillis) -> bool {
         let now = self.tick(now);
         self.graced = self.graced.saturating_add(in_grace.into());
-        let soon = (self.uses.note(digest, now) || self.graced > 0) && self.teller_until <= now;
+        let soon = (self.uses.note(digest, scopes, now) || self.graced > 0) && self.teller_until <= now;
         if soon {
             self.teller_until = now.saturating_add_millis(2 * TELL_AFTER_MS);
         }
@@ -294,7 +305,7 @@ impl View {
     /// Ends a sync that brought no answer.
     pub fn failed(&mut self, call: &Call, now: UnixMillis) {
         let now = self.tick(now);
-        self.uses.lost(&call.request.uses);
+        self.uses.lost(&call.request.uses, call.sent_at);
         self.flights.failed(call, now);
     }
 
@@ -324,6 +335,11 @@ impl View {
             self.low = answer.low;
             self.feed.retain(|_, sequence| *sequence > answer.low);
         }
+        let stays = planted!(PlatformStaysOn) && answer.features.is_empty();
+        if (answer.now.sequence >= self.sequence || planted!(LatePlatformApplied)) && !stays {
+            // What was told last may have been said before. Within an epoch, one sequence is one list.
+            self.platform = answer.features.iter().map(|name| (*name).to_owned()).collect();
+        }
         self.sequence = self.sequence.max(answer.now.sequence);
         self.cursor = self.cursor.max(answer.now.cursor);
         self.lease.flight = self.lease.flight.max(call.number);
@@ -344,6 +360,7 @@ impl View {
         (self.sequence, self.cursor, self.low) = (0, 0, 0);
         self.feed = BySubject::default();
         self.cache = Cache::new(self.limit);
+        self.platform = Vec::new();
         if !planted!(ResetKeepsLease) {
             self.lease = Lease::default();
         }

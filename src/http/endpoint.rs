@@ -7,6 +7,8 @@ pub enum Endpoint<'a> {
     Verify,
     /// The principal behind a key, as JSON.
     Whoami,
+    /// The workspaces that a key may use, as JSON.
+    Workspaces,
     /// Whether this Worker runs at all.
     Health,
     /// The description of this API, for programs.
@@ -27,6 +29,7 @@ impl<'a> Endpoint<'a> {
         match rest {
             "/verify" => Endpoint::Verify,
             "/whoami" => Endpoint::Whoami,
+            "/workspaces" => Endpoint::Workspaces,
             "/healthz" => Endpoint::Health,
             "/openapi.json" => Endpoint::OpenApi,
             "" => Endpoint::Nothing,

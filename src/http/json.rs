@@ -7,8 +7,8 @@ use crate::json::{Json, Object};
 
 use super::problem::{Code, Problem};
 
-/// The longest body that is read. The largest legitimate one, an account with 100 default scopes of 65 bytes and 50
-/// features of 64, takes about 12 KB.
+/// The longest body that is read. An account with 100 default scopes of 65 bytes and 50 features of 64 takes about 12 KB;
+/// access levels and a scope catalogue of any sensible size fit beside them.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The members of a request body, taken out one after the other.
@@ -91,6 +91,12 @@ impl<'a> Members<'a> {
     /// Takes a member that may be absent or null, which mean the same.
     pub fn nullable<T>(&mut self, name: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, String>) -> Option<T> {
         self.optional(name, |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) })?
+    }
+
+    /// Takes members that are not for this request; gives the first that is there.
+    pub fn first_of(&mut self, names: &[&'static str]) -> Option<&'static str> {
+        let there: Vec<&'static str> = names.iter().copied().filter(|name| self.members.take(name).is_some()).collect();
+        there.first().copied()
     }
 
     /// A member is there, but not what it must be.

@@ -2,21 +2,31 @@
 
 use crate::{
     json::ObjectWriter,
-    policy::{Principal, UnixMillis},
+    policy::{Principal, UnixMillis, Workspace},
 };
 
 use super::reply::Reply;
 
-/// The identity headers, in the order in which they are sent. The values are ASCII without control characters: ids,
-/// an environment, and scopes, whose alphabet is narrower still.
+/// The identity headers, in the order in which they are sent; those of workspace, features and fields only where there
+/// is any. The values are ASCII without control characters: ids, an environment, and names, whose alphabets are narrower
+/// still.
 #[must_use]
-pub fn identity_headers(principal: &Principal) -> [(&'static str, String); 4] {
-    [
-        ("x-keygate-key-id", principal.key_id.to_string()),
-        ("x-keygate-account-id", principal.account.to_string()),
-        ("x-keygate-environment", principal.environment.as_str().to_owned()),
-        ("x-keygate-scopes", principal.scopes.to_string()),
-    ]
+pub fn identity_headers(principal: &Principal) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::with_capacity(7);
+    headers.push(("x-keygate-key-id", principal.key_id.to_string()));
+    headers.push(("x-keygate-account-id", principal.account.to_string()));
+    headers.push(("x-keygate-environment", principal.environment.as_str().to_owned()));
+    headers.push(("x-keygate-scopes", principal.scopes.to_string()));
+    if let Some(id) = principal.workspace {
+        headers.push(("x-keygate-workspace-id", id.to_string()));
+    }
+    if !principal.features.is_empty() {
+        headers.push(("x-keygate-features", principal.features.join(" ")));
+    }
+    if !principal.fields.is_empty() {
+        headers.push(("x-keygate-fields", principal.fields.to_string()));
+    }
+    headers
 }
 
 /// The header of what was decided by outage grace, on evidence that is older than the lease allows.
@@ -44,21 +54,41 @@ pub fn verified(principal: &Principal) -> Reply {
 /// 200 for a key holder who asked who they are.
 #[must_use]
 pub fn whoami(principal: &Principal) -> Reply {
+    described(principal, Some(&principal.workspaces))
+}
+
+/// 200 for a key holder who asked where the key may be used.
+#[must_use]
+pub fn workspaces(principal: &Principal) -> Reply {
+    Reply::of_json(200, ObjectWriter::new().value("data", &principal.workspaces.to_vec()).end())
+}
+
+/// The answer to a request of a public route when there is no API behind Keygate.
+#[must_use]
+pub fn public_stand_in() -> Reply {
+    Reply::of_json(200, "{\"public\":true}")
+}
+
+/// `workspaces`: all that the key may use; none where they were not asked for.
+fn described(principal: &Principal, workspaces: Option<&[Workspace]>) -> Reply {
     let json = ObjectWriter::new()
         .text("key_id", &principal.key_id.to_string())
         .text("account_id", &principal.account.to_string())
         .text("environment", principal.environment.as_str())
         .value("scopes", &principal.scopes)
         .value("features", &principal.features)
+        .value("fields", &principal.fields)
+        .if_any("workspace_id", principal.workspace)
+        .if_any("workspaces", workspaces.map(<[Workspace]>::to_vec))
         .value("expires_at", &principal.expires_at.map(UnixMillis::to_rfc3339))
         .end();
     Reply::of_json(200, json)
 }
 
-/// The same with identity headers: the answer to an API request when there is no API behind Keygate.
+/// Who made the request and with what rights, with identity headers: the answer to an API request when there is no API behind Keygate.
 #[must_use]
 pub fn stand_in(principal: &Principal) -> Reply {
-    with_identity(whoami(principal), principal)
+    with_identity(described(principal, None), principal)
 }
 
 fn with_identity(reply: Reply, principal: &Principal) -> Reply {

@@ -9,7 +9,7 @@ use crate::{
     authority::command::Refusal,
     credential::BearerFault,
     json::ObjectWriter,
-    policy::{Denial, Scope},
+    policy::{Access, AccountFault, Denial, Scope, TokenFault, WORKSPACES_MAX},
 };
 
 use super::reply::Reply;
@@ -23,8 +23,20 @@ pub enum Code {
     InvalidRequest,
     /// 401: the credential is not valid, whatever the reason.
     InvalidToken,
+    /// 401: the key was revoked. Said only where its account has it so; the same for the next two.
+    KeyRevoked,
+    /// 401: the time of the key is over.
+    KeyExpired,
+    /// 401: the key is disabled.
+    KeyDisabled,
+    /// 400: a workspace is needed, and none is named.
+    WorkspaceRequired,
+    /// 403: the workspace is not one of the key's.
+    WorkspaceForbidden,
     /// 403: the key does not have a scope that is needed.
     InsufficientScope,
+    /// 403: the admin credential's role does not reach as far.
+    InsufficientRole,
     /// 403: the account is suspended, or not active in the key's environment.
     AccountInactive,
     /// 404: there is nothing here, for this caller.
@@ -33,7 +45,7 @@ pub enum Code {
     MethodNotAllowed,
     /// 409: it contradicts what is there.
     Conflict,
-    /// 409: the account has as many keys as it may.
+    /// 409: the account has as many keys, or workspaces, as it may.
     LimitReached,
     /// 412: the account or key has changed since it was read.
     PreconditionFailed,
@@ -61,7 +73,13 @@ impl Code {
             Code::MissingCredential => ("missing_credential", 401, "Unauthorized"),
             Code::InvalidRequest => ("invalid_request", 400, "Bad Request"),
             Code::InvalidToken => ("invalid_token", 401, "Unauthorized"),
+            Code::KeyRevoked => ("key_revoked", 401, "Unauthorized"),
+            Code::KeyExpired => ("key_expired", 401, "Unauthorized"),
+            Code::KeyDisabled => ("key_disabled", 401, "Unauthorized"),
+            Code::WorkspaceRequired => ("workspace_required", 400, "Bad Request"),
+            Code::WorkspaceForbidden => ("workspace_forbidden", 403, "Forbidden"),
             Code::InsufficientScope => ("insufficient_scope", 403, "Forbidden"),
+            Code::InsufficientRole => ("insufficient_role", 403, "Forbidden"),
             Code::AccountInactive => ("account_inactive", 403, "Forbidden"),
             Code::NotFound => ("not_found", 404, "Not Found"),
             Code::MethodNotAllowed => ("method_not_allowed", 405, "Method Not Allowed"),
@@ -130,8 +148,11 @@ impl Problem {
     /// The constant 401.
     #[must_use]
     pub fn invalid_token() -> Self {
-        Problem::new(Code::InvalidToken, "The credential is not valid.")
-            .challenging(format!("{REALM}, error=\"invalid_token\""))
+        Problem::refused_token(Code::InvalidToken, "The credential is not valid.")
+    }
+
+    fn refused_token(code: Code, detail: &'static str) -> Self {
+        Problem::new(code, detail).challenging(format!("{REALM}, error=\"invalid_token\""))
     }
 
     /// An Authorization header that is not exactly one bearer token.
@@ -167,25 +188,74 @@ impl Problem {
     #[must_use]
     pub fn denial(denial: &Denial) -> Self {
         match denial {
-            Denial::InvalidToken(_) => Problem::invalid_token(),
-            Denial::AccountInactive(_) => {
-                Problem::new(Code::AccountInactive, "The account of this key is not active in the key's environment.")
+            Denial::InvalidToken { fault: TokenFault::Revoked, explain: true } => {
+                Problem::refused_token(Code::KeyRevoked, "This key was revoked.")
             }
+            Denial::InvalidToken { fault: TokenFault::Expired, explain: true } => {
+                Problem::refused_token(Code::KeyExpired, "This key has expired.")
+            }
+            Denial::InvalidToken { fault: TokenFault::Disabled, explain: true } => {
+                Problem::refused_token(Code::KeyDisabled, "This key is disabled.")
+            }
+            Denial::InvalidToken { .. } => Problem::invalid_token(),
+            // As where no route is: what an account does not have, it does not see.
+            Denial::FeatureDisabled => Problem::not_found(),
+            Denial::WorkspaceRequired => Problem::new(
+                Code::WorkspaceRequired,
+                "This needs the header X-Workspace-ID with one of the key's workspaces.",
+            )
+            .about(WORKSPACE_HEADER),
+            Denial::WorkspaceForbidden => {
+                Problem::new(Code::WorkspaceForbidden, "The key may not use the workspace that X-Workspace-ID names.")
+                    .about(WORKSPACE_HEADER)
+            }
+            Denial::AccountInactive(fault) => Problem::new(
+                Code::AccountInactive,
+                match fault {
+                    AccountFault::Suspended => "The account of this key is suspended; ask its operator.",
+                    AccountFault::NoAccess { access: Access::Requested, .. } => {
+                        "The account of this key is not active in the key's environment yet; wait until its operator \
+                         approves what was asked for."
+                    }
+                    AccountFault::NoAccess { .. } => {
+                        "The account of this key is not active in the key's environment; its administrator can ask for \
+                         that with POST access-requests."
+                    }
+                },
+            ),
             Denial::InsufficientScope { required, missing } => {
-                let all = required.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
-                let missing = missing.iter().map(|scope| scope.as_str().to_owned()).collect();
-                let mut problem = Problem::new(Code::InsufficientScope, format!("This needs the scopes: {all}."))
-                    .challenging(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\""));
-                problem.0.missing_scopes = Some(missing);
-                problem
+                Problem::insufficient_scope("This needs the scopes", required, missing)
             }
         }
+    }
+
+    fn insufficient_scope(needs: &str, required: &[Scope], missing: &[Scope]) -> Self {
+        let all = required.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        let missing = missing.iter().map(|scope| scope.as_str().to_owned()).collect();
+        let mut problem = Problem::new(Code::InsufficientScope, format!("{needs}: {all}."))
+            .challenging(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\""));
+        problem.0.missing_scopes = Some(missing);
+        problem
     }
 
     /// A refusal of an administrator's command.
     #[must_use]
     pub fn refusal(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Unauthenticated => Problem::invalid_token(),
+            Refusal::InsufficientRole { detail } => Problem::new(Code::InsufficientRole, detail),
+            Refusal::ScopesBeyondOwn { wanted, missing } => Problem::insufficient_scope(
+                "Nobody grants scopes that they do not hold, and this would grant",
+                wanted.as_slice(),
+                &missing,
+            ),
+            Refusal::WorkspacesBeyondOwn { missing } => Problem::new(
+                Code::InsufficientScope,
+                format!("Nobody grants workspaces that they do not hold; this credential does not hold: {missing}."),
+            )
+            .about("workspaces")
+            .challenging(format!("{REALM}, error=\"insufficient_scope\"")),
+            Refusal::Invalid { field, detail } => Problem::field(field, detail),
             Refusal::NotFound => Problem::not_found(),
             Refusal::Conflict { field, detail } => {
                 let mut problem = Problem::new(Code::Conflict, detail);
@@ -199,6 +269,10 @@ impl Problem {
                      one, or have the limit raised.",
                     environment.as_str()
                 ),
+            ),
+            Refusal::WorkspaceLimitReached => Problem::new(
+                Code::LimitReached,
+                format!("The account already has {WORKSPACES_MAX} workspaces in use. Archive one first."),
             ),
             Refusal::AccountInactive { detail } => Problem::new(Code::AccountInactive, detail),
             Refusal::PreconditionFailed { version } => Problem::new(
@@ -247,6 +321,9 @@ impl Problem {
 
 /// The challenge that every refusal of a credential begins with.
 const REALM: &str = "Bearer realm=\"keygate\"";
+
+/// The header in which a request names its workspace.
+pub const WORKSPACE_HEADER: &str = "X-Workspace-ID";
 
 /// How long to wait after a 503. An Authority that is being replaced is back within a second or two.
 const RETRY_AFTER_SECONDS: &str = "1";

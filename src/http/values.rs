@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use crate::{
-    credential::{Brand, Environment},
+    credential::{Brand, Environment, WorkspaceId},
     json::{FromJson, Json},
-    policy::{AccountStatus, ApiAccess, ScopeSet, UnixMillis},
+    policy::{AccountStatus, ApiAccess, FEATURE, Fields, Role, ScopeSet, UnixMillis, WORKSPACES_MAX, is_feature},
 };
+
+use super::problem::Problem;
 
 /// Characters of a name. 128 of four bytes each, with the rest of a key's KV metadata, stay under KV's 1,024 bytes.
 pub const NAME_CHARACTERS_MAX: usize = 128;
@@ -25,12 +27,22 @@ pub const MAX_ACTIVE_KEYS_MAX: u32 = 10_000;
 /// # Errors
 /// What would be right.
 pub fn name(value: Json<'_>) -> Result<String, String> {
-    let expected =
-        || format!("a text of 1 to {NAME_CHARACTERS_MAX} characters, not blank and without control characters");
-    let Json::Text(name) = value else { return Err(expected()) };
-    let fits =
-        name.chars().count() <= NAME_CHARACTERS_MAX && !name.trim().is_empty() && !name.chars().any(char::is_control);
-    if fits { Ok(name.into_owned()) } else { Err(expected()) }
+    line(value, NAME_CHARACTERS_MAX)
+}
+
+/// A line of text for people.
+///
+/// # Errors
+/// What would be right.
+pub fn line(value: Json<'_>, characters_max: usize) -> Result<String, String> {
+    match value {
+        Json::Text(line) if is_line(&line, characters_max) => Ok(line.into_owned()),
+        _ => Err(format!("a text of 1 to {characters_max} characters, not blank and without control characters")),
+    }
+}
+
+fn is_line(text: &str, characters_max: usize) -> bool {
+    text.chars().count() <= characters_max && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 /// An id of the caller's own.
@@ -61,15 +73,18 @@ pub fn brand(value: Json<'_>) -> Result<Brand, String> {
     Brand::parse(&text).map_err(|_| expected.into())
 }
 
-/// `live` or `test`.
+/// An environment.
 ///
 /// # Errors
 /// What would be right.
 pub fn environment(value: Json<'_>) -> Result<Environment, String> {
-    value.text().as_deref().and_then(environment_text).ok_or_else(|| ENVIRONMENTS.into())
+    value.text().and_then(|text| text.parse().ok()).ok_or_else(|| ANY_ENVIRONMENT.into())
 }
 
-/// `live` or `test`, from a text.
+/// All environments that there are.
+pub const ANY_ENVIRONMENT: &str = "\"live\", \"test\" or \"admin\"";
+
+/// `live` or `test`, from a text: what API keys are for.
 #[must_use]
 pub fn environment_text(text: &str) -> Option<Environment> {
     text.parse().ok().filter(|environment| *environment != Environment::Admin)
@@ -77,6 +92,34 @@ pub fn environment_text(text: &str) -> Option<Environment> {
 
 /// What [`environment_text`] takes.
 pub const ENVIRONMENTS: &str = "\"live\" or \"test\"";
+
+/// A role.
+///
+/// # Errors
+/// What would be right.
+pub fn role(value: Json<'_>) -> Result<Role, String> {
+    value.text().and_then(|text| Role::parse(&text)).ok_or_else(|| "\"viewer\" or \"admin\"".into())
+}
+
+/// Refuses a time of validity that is over before it begins.
+///
+/// # Errors
+/// What would be right.
+pub fn check_validity(
+    not_before: Option<UnixMillis>,
+    expires_at: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Result<(), Problem> {
+    if expires_at.is_some_and(|end| end <= now) {
+        return Err(Problem::field("expires_at", "expires_at must lie in the future."));
+    }
+    if let (Some(start), Some(end)) = (not_before, expires_at)
+        && start >= end
+    {
+        return Err(Problem::field("not_before", "not_before must lie before expires_at."));
+    }
+    Ok(())
+}
 
 /// A list of scopes.
 ///
@@ -93,10 +136,7 @@ pub fn scopes(value: Json<'_>) -> Result<ScopeSet, String> {
 pub fn features(value: Json<'_>) -> Result<Vec<String>, String> {
     let given = texts(value)?;
     if given.len() > FEATURES_MAX || !given.iter().all(|feature| is_feature(feature)) {
-        return Err(format!(
-            "a list of at most {FEATURES_MAX} names, each a lower-case letter and then up to 63 lower-case letters, \
-             digits, \"-\" or \"_\""
-        ));
+        return Err(format!("a list of at most {FEATURES_MAX} names, each {FEATURE}"));
     }
     // In order and each once: the same set is the same list.
     let mut features: Vec<String> = Vec::with_capacity(given.len());
@@ -106,6 +146,44 @@ pub fn features(value: Json<'_>) -> Result<Vec<String>, String> {
         }
     }
     Ok(features)
+}
+
+/// For resources, the only fields that a key may see.
+///
+/// # Errors
+/// What would be right.
+pub fn fields(value: Json<'_>) -> Result<Fields, String> {
+    let expected = || "an object {\"<resource>\": [\"<field>\", …], …}".to_owned();
+    let lists = value.object().ok_or_else(expected)?.into_members();
+    let lists = lists.map(|(resource, names)| Some((resource, names.texts()?))).collect::<Option<Vec<_>>>();
+    Fields::new(lists.ok_or_else(expected)?).map_err(|error| format!("{}, but {error}", expected()))
+}
+
+/// A list of workspaces.
+///
+/// # Errors
+/// What would be right.
+pub fn workspaces(value: Json<'_>) -> Result<Vec<WorkspaceId>, String> {
+    let expected = || format!("a list of 1 to {WORKSPACES_MAX} workspace ids, each once, or null for all");
+    let given = value.texts().ok_or_else(expected)?;
+    if given.is_empty() || given.len() > WORKSPACES_MAX {
+        return Err(expected());
+    }
+    let mut ids = Vec::with_capacity(given.len());
+    for text in given {
+        let wrong = || format!("{}; {text:?} is none, or stands there twice", expected());
+        let id = WorkspaceId::parse(&text).filter(|id| !ids.contains(id)).ok_or_else(wrong)?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// One environment, of keys or of admin credentials.
+///
+/// # Errors
+/// What would be right.
+pub fn any_environment(value: Json<'_>) -> Result<Environment, String> {
+    value.text().and_then(|text| text.parse().ok()).ok_or_else(|| "\"live\", \"test\" or \"admin\"".into())
 }
 
 /// Access per environment.
@@ -153,6 +231,16 @@ pub fn flag(value: Json<'_>) -> Result<bool, String> {
     value.flag().ok_or_else(|| "true or false".into())
 }
 
+/// Null, or what `parse` takes.
+///
+/// # Errors
+/// What would be right.
+pub fn or_null<'a, T>(
+    parse: impl FnOnce(Json<'a>) -> Result<T, String>,
+) -> impl FnOnce(Json<'a>) -> Result<Option<T>, String> {
+    |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) }
+}
+
 /// Any text.
 ///
 /// # Errors
@@ -163,10 +251,4 @@ pub fn text(value: Json<'_>) -> Result<String, String> {
 
 fn texts(value: Json<'_>) -> Result<Vec<Cow<'_, str>>, String> {
     value.texts().ok_or_else(|| "a list of texts".into())
-}
-
-fn is_feature(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
 }

@@ -117,6 +117,11 @@ impl<'a> Object<'a> {
         self.0.iter().map(|(name, _)| name.as_ref()).min()
     }
 
+    /// All members that nobody has taken.
+    pub fn into_members(self) -> impl Iterator<Item = (Cow<'a, str>, Json<'a>)> {
+        self.0.into_iter()
+    }
+
     /// `value`, if every member has been taken.
     #[must_use]
     pub fn end<T>(self, value: T) -> Option<T> {
@@ -124,8 +129,21 @@ impl<'a> Object<'a> {
     }
 }
 
-impl FromJson for Vec<String> {
+impl FromJson for String {
     fn from_json(json: Json<'_>) -> Option<Self> {
-        Some(json.texts()?.into_iter().map(Cow::into_owned).collect())
+        json.text().map(Cow::into_owned)
+    }
+}
+
+impl FromJson for bool {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        json.flag()
+    }
+}
+
+impl<T: FromJson> FromJson for Vec<T> {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let Json::List(items) = json else { return None };
+        items.into_iter().map(T::from_json).collect()
     }
 }

@@ -89,6 +89,12 @@ impl ToJson for String {
     }
 }
 
+impl ToJson for bool {
+    fn to_json(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl ToJson for u64 {
     fn to_json(&self) -> String {
         self.to_string()

@@ -1,6 +1,6 @@
 //! Accounts: the tenants that own keys.
 
-use crate::credential::{AccountRef, Environment};
+use crate::credential::{AccountRef, Environment, WorkspaceId};
 
 /// What a decision must know of the account that owns a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,51 @@ pub struct Account {
     pub api_access: ApiAccess,
     /// Feature flags, in the order they were given.
     pub features: Vec<String>,
+    /// The workspaces that are not archived, at most [`WORKSPACES_MAX`].
+    pub workspaces: Vec<Workspace>,
+    /// Up to where all of its keys are revoked.
+    pub revoked_before: RevokedBefore,
+    /// Whether the holder of a genuine key learns that it was revoked, has expired or is disabled.
+    pub explain_refusals: bool,
+}
+
+/// The most workspaces of one account that are not archived. Bounds its copy.
+pub const WORKSPACES_MAX: usize = 100;
+
+/// A part of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// Which one.
+    pub id: WorkspaceId,
+    /// For people to read.
+    pub name: String,
+}
+
+/// For each environment the sequence up to which all keys are revoked: those that were issued at or before it. However
+/// many keys there are, revoking them all is one change of the account. 0 = never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevokedBefore {
+    /// For `live` keys.
+    pub live: u64,
+    /// For `test` keys.
+    pub test: u64,
+}
+
+impl RevokedBefore {
+    /// The sequence for one environment. Admin credentials are revoked one by one.
+    pub const fn of(self, environment: Environment) -> u64 {
+        match environment {
+            Environment::Live => self.live,
+            Environment::Test => self.test,
+            Environment::Admin => 0,
+        }
+    }
+
+    /// Whether a key of `environment` that was issued at `issued_at` is among those that are revoked.
+    pub const fn revokes(self, environment: Environment, issued_at: u64) -> bool {
+        let before = self.of(environment);
+        before > 0 && issued_at <= before
+    }
 }
 
 impl Account {
@@ -120,7 +165,15 @@ mod tests {
 
     fn account(status: AccountStatus, live: Access, test: Access) -> Account {
         let id = AccountRef { slot: 0, number: 0x12 };
-        Account { id, status, api_access: ApiAccess { live, test }, features: vec!["beta".to_owned()] }
+        Account {
+            id,
+            status,
+            api_access: ApiAccess { live, test },
+            features: vec!["beta".to_owned()],
+            workspaces: Vec::new(),
+            revoked_before: RevokedBefore::default(),
+            explain_refusals: false,
+        }
     }
 
     #[test]
@@ -142,7 +195,20 @@ mod tests {
         let stored = r#"{"id":"acct_0000000012","status":"active","api_access":{"live":"off","test":"requested"},"features":["beta"]}"#;
         let account = account(AccountStatus::Active, Access::Off, Access::Requested);
         assert_eq!(account.to_json(), stored);
-        assert_eq!(json::read(stored), Some(account));
+        assert_eq!(json::read(stored), Some(account.clone()));
+        let more = r#"["beta"],"workspaces":[{"id":"ws_0000000000000001","name":"Büro"}],"revoked_before":{"live":7,"test":0},"explain_refusals":true}"#;
+        let stored_more = stored.replace("[\"beta\"]}", more);
+        let with_more = Account {
+            workspaces: vec![Workspace {
+                id: WorkspaceId::from_bytes([0, 0, 0, 0, 0, 0, 0, 1]),
+                name: "Büro".to_owned(),
+            }],
+            revoked_before: RevokedBefore { live: 7, test: 0 },
+            explain_refusals: true,
+            ..account
+        };
+        assert_eq!(with_more.to_json(), stored_more);
+        assert_eq!(json::read(&stored_more), Some(with_more));
         let more = stored.replace("\"status\"", "\"plan\":1,\"status\"");
         assert!(json::read::<Account>(&more).is_none());
         let more = stored.replace("\"live\"", "\"beta\":\"off\",\"live\"");

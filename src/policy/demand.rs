@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::scope::{MAX_SCOPES, Scope};
-use crate::credential::Environment;
+use crate::credential::{Environment, WorkspaceId};
 
 /// What a request needs. The default demands nothing but a valid key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,14 @@ pub struct Demand {
     pub environment: Option<Environment>,
     /// The Authority itself must be asked: what an isolate holds or KV serves is not enough, however fresh it is.
     pub strict: bool,
+    /// A workspace is needed: the one that the request names, or the only one that the key may use.
+    pub workspace_required: bool,
+    /// The workspace that the request names. It is checked even where none is needed.
+    pub workspace: Option<WorkspaceId>,
+    /// Whatever is demanded is only there for accounts with this feature flag.
+    pub feature: Option<Cow<'static, str>>,
+    /// The answer describes the key: all of its workspaces and fields are wanted, not only those of this request.
+    pub describe: bool,
 }
 
 /// Reads the values of the `scope` parameters of a verify request, percent-decoded, in their order.

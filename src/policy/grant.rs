@@ -1,9 +1,11 @@
 //! Grants: what a key may do.
 
+use super::account::RevokedBefore;
+use super::fields::Fields;
 use super::scope::ScopeSet;
 use super::time::UnixMillis;
 use crate::{
-    credential::{AccountRef, Environment, KeyId},
+    credential::{AccountRef, Environment, KeyId, WorkspaceId},
     planted::planted,
 };
 
@@ -18,7 +20,11 @@ pub struct Grant {
     pub environment: Environment,
     /// The rights of the key.
     pub scopes: ScopeSet,
-    /// What was last commanded. What holds at a given time is [`Grant::status_at`].
+    /// The workspaces it is limited to; `None`: all of its account.
+    pub workspaces: Option<Vec<WorkspaceId>>,
+    /// The fields of resources it is limited to.
+    pub fields: Fields,
+    /// What was last commanded for this key alone. What holds at a given time is [`Grant::effective_status`].
     pub status: KeyStatus,
     /// The first millisecond at which the key works; `None`: from its issue.
     pub not_before: Option<UnixMillis>,
@@ -29,7 +35,12 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What holds at `now`. Where several things are wrong with the key, the one that is hardest to undo.
+    /// What holds at `now`, where all keys issued up to `before` are revoked.
+    pub fn effective_status(&self, before: RevokedBefore, now: UnixMillis) -> EffectiveStatus {
+        if before.revokes(self.environment, self.issued_at) { EffectiveStatus::Revoked } else { self.status_at(now) }
+    }
+
+    /// What holds at `now` as far as the key alone is concerned: its account may have had all keys revoked. Where several things are wrong with the key, the one that is hardest to undo.
     pub fn status_at(&self, now: UnixMillis) -> EffectiveStatus {
         match self.status {
             KeyStatus::Revoked => EffectiveStatus::Revoked,
@@ -97,6 +108,8 @@ mod tests {
             account: AccountRef { slot: 1, number: 0x0200_0003 },
             environment: Environment::Live,
             scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+            workspaces: None,
+            fields: Fields::default(),
             status,
             not_before: not_before.map(UnixMillis::from_millis),
             expires_at: expires_at.map(UnixMillis::from_millis),
@@ -128,19 +141,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn all_keys_issued_up_to_a_sequence_are_revoked_in_that_environment_alone() {
+        use EffectiveStatus::{Active, Revoked};
+        let now = UnixMillis::EPOCH;
+        let key = grant(KeyStatus::Active, None, None);
+        for (live, test, status) in [(0, 0, Active), (6, 9, Active), (7, 0, Revoked), (8, 0, Revoked)] {
+            assert_eq!(key.effective_status(RevokedBefore { live, test }, now), status, "{live} {test}");
+        }
+        let of_test = Grant { environment: Environment::Test, ..key.clone() };
+        assert_eq!(of_test.effective_status(RevokedBefore { live: 9, test: 6 }, now), Active);
+        assert_eq!(of_test.effective_status(RevokedBefore { live: 0, test: 7 }, now), Revoked);
+        let disabled = grant(KeyStatus::Disabled, Some(10), Some(20));
+        assert_eq!(disabled.effective_status(RevokedBefore { live: 7, test: 0 }, now), Revoked);
+        let oldest = Grant { issued_at: 0, ..key };
+        assert_eq!(oldest.effective_status(RevokedBefore::default(), now), Active, "0 is never");
+    }
+
     /// The stored form. A change here needs a new version of the copies.
     #[test]
     fn stored_form_is_unchanged() {
         let short = r#"{"id":"key_abababababababababab","account":"acct_0102000003","environment":"live","scopes":["contacts:read","jobs:*"],"status":"disabled","issued_at":7}"#;
         let long = short.replace("\"issued_at\"", "\"not_before\":10,\"expires_at\":20,\"issued_at\"");
-        for (stored, grant) in
-            [(short, grant(KeyStatus::Disabled, None, None)), (&long, grant(KeyStatus::Disabled, Some(10), Some(20)))]
-        {
+        let limits =
+            r#","workspaces":["ws_0000000000000001"],"fields":{"contacts":["name","e-mail"],"jobs":["id"]},"status""#;
+        let limited = short.replace(",\"status\"", limits);
+        let limited_grant = Grant {
+            workspaces: Some(vec![WorkspaceId::from_bytes([0, 0, 0, 0, 0, 0, 0, 1])]),
+            fields: Fields::new([("jobs", vec!["id"]), ("contacts", vec!["name", "e-mail"])]).unwrap(),
+            ..grant(KeyStatus::Disabled, None, None)
+        };
+        for (stored, grant) in [
+            (short, grant(KeyStatus::Disabled, None, None)),
+            (&long, grant(KeyStatus::Disabled, Some(10), Some(20))),
+            (&limited, limited_grant),
+        ] {
             assert_eq!(grant.to_json(), stored);
             assert_eq!(json::read(stored), Some(grant));
         }
         for (from, to) in [
-            ("\"status\"", "\"workspaces\":[],\"status\""),
+            ("\"status\"", "\"addresses\":[],\"status\""),
+            ("\"status\"", "\"workspaces\":[\"ws_1\"],\"status\""),
+            ("\"status\"", "\"fields\":{\"contacts\":[]},\"status\""),
             ("\"disabled\"", "\"expired\""),
             ("\"live\"", "\"prod\""),
             ("\"jobs:*\"", "\"jobs\""),

@@ -13,34 +13,48 @@
 //!
 //! ## The route table
 //!
-//! `routes.toml` is read by the build script, which includes `scope.rs`, `pattern.rs`, `methods.rs` and `route_source.rs`
-//! and writes a Rust table. So the Worker holds no TOML parser, the table costs nothing at start-up, and a wrong table does
-//! not build. Those four files therefore name nothing outside themselves except `std` and `toml`.
+//! `routes.toml` is read by the build script, which includes `route_source.rs` and what it needs of this folder, and writes
+//! a Rust table. So the Worker holds no TOML parser, the table costs nothing at start-up, and a wrong table does not build.
+//! The files that the build script names therefore name nothing outside themselves except `std` and `toml`.
 //!
 //! A rule decides by the *spelling* of the path, and the upstream by what it makes of that spelling. The two must not come
 //! apart: [`CanonicalPath`] admits only paths with one spelling, and [`RouteTable::find`] takes no other.
 
 mod account;
+mod catalogue;
+#[cfg(test)]
+mod catalogue_source;
 mod decide;
 mod demand;
+mod feature;
+mod fields;
 mod grant;
 mod methods;
 mod path;
 mod pattern;
+mod role;
 mod route;
 #[cfg(test)]
-mod route_source; // otherwise part of the build script only
+mod route_source; // like the other two, otherwise part of the build script only
 mod scope;
+#[cfg(test)]
+mod source;
 mod stored;
 mod time;
 
-pub use account::{Access, Account, AccountFault, AccountStatus, ApiAccess};
+pub use account::{Access, Account, AccountFault, AccountStatus, ApiAccess, RevokedBefore, WORKSPACES_MAX, Workspace};
+pub use catalogue::{
+    CATALOGUE_MAX, Catalogue, CatalogueEntry, CatalogueError, DESCRIPTION_MAX, UnknownScope, VERBS_MAX,
+};
 pub use decide::{Decision, Denial, Principal, TokenFault, decide};
 pub use demand::{Demand, DemandError, parse_demand};
+pub use feature::{FEATURE, is_feature};
+pub use fields::{FIELDS_BYTES_MAX, Fields, FieldsError};
 pub use grant::{EffectiveStatus, Grant, KeyStatus};
 pub use methods::{Methods, MethodsError};
 pub use path::{CanonicalPath, PathError, PathFault};
 pub use pattern::{Pattern, PatternError};
+pub use role::Role;
 pub use route::{RouteTable, Rule};
 pub use scope::{MAX_SCOPES, Scope, ScopeError, ScopeSet, ScopeSetError};
 pub use time::{DAY_MS, TimeError, UnixMillis};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::catalogue::{Catalogue, distance};
 use super::demand::Demand;
 use super::methods::Methods;
 use super::path::CanonicalPath;
@@ -31,6 +32,13 @@ impl RouteTable {
         self.rules.iter().find(|rule| rule.methods.intersects(method) && rule.pattern.matches(path.as_str()))
     }
 
+    /// For a request that no rule covers, the rule that was most likely meant: one with its path, or else the one whose
+    /// pattern looks most like its path.
+    pub fn nearest(&self, path: CanonicalPath<'_>) -> Option<&Rule> {
+        let same = self.rules.iter().find(|rule| rule.pattern.matches(path.as_str()));
+        same.or_else(|| self.rules.iter().min_by_key(|rule| distance(rule.pattern.as_str(), path.as_str())))
+    }
+
     /// The rules, in file order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -40,15 +48,32 @@ impl RouteTable {
 /// One rule: which requests it covers, and what it demands of their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    line: u32,
     methods: Methods,
     pattern: Pattern,
-    demand: Demand,
+    demand: Option<Demand>,
 }
 
 impl Rule {
     /// Covers requests with one of `methods` and a path that matches `pattern`.
     pub fn new(methods: Methods, pattern: Pattern, demand: Demand) -> Self {
-        Self { methods, pattern, demand }
+        Self { line: 0, methods, pattern, demand: Some(demand) }
+    }
+
+    /// Lets such requests pass without looking at any credential.
+    pub fn public(methods: Methods, pattern: Pattern) -> Self {
+        Self { line: 0, methods, pattern, demand: None }
+    }
+
+    /// The same, as it stands in this line of the table.
+    #[must_use]
+    pub fn in_line(self, line: u32) -> Self {
+        Self { line, ..self }
+    }
+
+    /// Where in the table it stands, counted from 1; 0 where it was made at run time.
+    pub fn line(&self) -> u32 {
+        self.line
     }
 
     /// Which methods it covers.
@@ -61,21 +86,31 @@ impl Rule {
         &self.pattern
     }
 
-    /// What it demands.
-    pub fn demand(&self) -> &Demand {
-        &self.demand
+    /// What it demands; `None`: it is public.
+    pub fn demand(&self) -> Option<&Demand> {
+        self.demand.as_ref()
     }
 }
 
 static COMPILED: RouteTable = RouteTable { rules: Cow::Borrowed(&compiled::RULES) };
 
-/// Written by the build script: `RULES`, and the scopes that it refers to.
+static COMPILED_CATALOGUE: Catalogue = Catalogue::compiled_in(&compiled::CATALOGUE);
+
+impl Catalogue {
+    /// The catalogue of `routes.toml`, checked and compiled in by the build script.
+    pub fn compiled() -> &'static Self {
+        &COMPILED_CATALOGUE
+    }
+}
+
+/// Written by the build script: `RULES` and `CATALOGUE`, and what they refer to.
 #[allow(unused_imports, reason = "a table need not have an environment, or any rule")]
 mod compiled {
     use std::borrow::Cow;
 
     use super::{Demand, Methods, Pattern, Rule};
     use crate::credential::Environment;
+    use crate::policy::catalogue::CatalogueEntry;
     use crate::policy::scope::Scope;
 
     include!(concat!(env!("OUT_DIR"), "/routes.rs"));
@@ -88,15 +123,25 @@ mod tests {
     use crate::policy::route_source::{self, RuleEnvironment, RuleSource};
 
     fn from_source(rule: RuleSource) -> Rule {
-        let environment = rule.environment.map(|environment| match environment {
+        let line = u32::try_from(rule.line).unwrap();
+        let Some(demand) = rule.demand else { return Rule::public(rule.methods, rule.pattern).in_line(line) };
+        let environment = demand.environment.map(|environment| match environment {
             RuleEnvironment::Live => Environment::Live,
             RuleEnvironment::Test => Environment::Test,
         });
-        Rule::new(rule.methods, rule.pattern, Demand { scopes: rule.scopes.into(), environment, strict: rule.strict })
+        let demand = Demand {
+            scopes: demand.scopes.into(),
+            environment,
+            strict: demand.strict,
+            workspace_required: demand.workspace,
+            feature: demand.feature.map(Cow::Owned),
+            ..Demand::default()
+        };
+        Rule::new(rule.methods, rule.pattern, demand).in_line(line)
     }
 
     fn table(text: &str) -> RouteTable {
-        RouteTable::new(route_source::parse(text).unwrap().into_iter().map(from_source).collect())
+        RouteTable::new(route_source::parse(text).unwrap().rules.into_iter().map(from_source).collect())
     }
 
     fn found<'t>(table: &'t RouteTable, method: &str, path: &str) -> Option<&'t str> {
@@ -106,7 +151,9 @@ mod tests {
     /// The build script and the parser agree on what the table says.
     #[test]
     fn the_compiled_table_is_the_text() {
-        assert_eq!(*RouteTable::compiled(), table(include_str!(env!("KEYGATE_ROUTES_FILE"))));
+        let text = include_str!(env!("KEYGATE_ROUTES_FILE"));
+        assert_eq!(*RouteTable::compiled(), table(text));
+        assert_eq!(*Catalogue::compiled(), route_source::parse(text).unwrap().catalogue);
     }
 
     #[test]
@@ -141,14 +188,14 @@ mod tests {
         assert_eq!(found(&table, "GET", "/v1"), None);
         assert_eq!(found(&table, "GET", "/v1/"), None);
         assert_eq!(found(&table, "GET", "/v2/contacts"), None);
-        let demand = table.rules()[1].demand();
+        let demand = table.rules()[1].demand().unwrap();
         assert_eq!(demand.environment, Some(Environment::Live));
         assert_eq!(demand.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["contacts:read"]);
         assert_eq!(
-            table.rules().iter().map(|rule| rule.demand().strict).collect::<Vec<_>>(),
+            table.rules().iter().map(|rule| rule.demand().unwrap().strict).collect::<Vec<_>>(),
             [false, false, true, false]
         );
-        assert_eq!(*table.rules()[3].demand(), Demand::default());
+        assert_eq!(*table.rules()[3].demand().unwrap(), Demand::default());
     }
 
     #[test]

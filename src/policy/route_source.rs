@@ -1,17 +1,28 @@
 //! Reads the text of a route table.
 //!
 //! Part of the build script and of native tests only; the Worker holds what the build script makes of it. This file names
-//! nothing of the crate but the three beside it that the build script includes too.
+//! nothing of the crate but those beside it that the build script includes too.
 
-use std::fmt;
 use std::ops::Range;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::catalogue::Catalogue;
+use super::catalogue_source;
+use super::feature::{FEATURE, is_feature};
 use super::methods::{Methods, MethodsError};
 use super::pattern::Pattern;
 use super::scope::{MAX_SCOPES, Scope};
+use super::source::{Member, Source, SourceError};
+
+/// A whole table, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableSource {
+    /// The rules, in file order.
+    pub rules: Vec<RuleSource>,
+    /// The scope catalogue; empty where there is none.
+    pub catalogue: Catalogue,
+}
 
 /// One rule, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +33,23 @@ pub struct RuleSource {
     pub methods: Methods,
     /// Which paths it covers.
     pub pattern: Pattern,
-    /// What it demands.
+    /// What it demands; `None`: it is public.
+    pub demand: Option<DemandSource>,
+}
+
+/// What a rule demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemandSource {
+    /// All of these.
     pub scopes: Vec<Scope>,
     /// Whose keys it accepts; `None`: live and test.
     pub environment: Option<RuleEnvironment>,
     /// Whether the Authority is asked in every request; `false` unless said.
     pub strict: bool,
+    /// Whether a workspace is needed; `false` unless said.
+    pub workspace: bool,
+    /// The feature flag without which it is not there.
+    pub feature: Option<String>,
 }
 
 /// The environments that a rule can name.
@@ -39,70 +61,52 @@ pub enum RuleEnvironment {
     Test,
 }
 
-/// The first thing that is wrong with a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.message)
-    }
-}
-
-impl std::error::Error for SourceError {}
-
-/// Reads a whole table, and checks that each rule can be reached.
-pub fn parse(text: &str) -> Result<Vec<RuleSource>, SourceError> {
+/// Reads a whole table, and checks that each rule can be reached and demands what the catalogue has.
+pub fn parse(text: &str) -> Result<TableSource, SourceError> {
     let source = Source { text };
     let document = DeTable::parse(text)
         .map_err(|error| source.error(error.span().unwrap_or_default(), one_line(error.message())))?;
-    let mut rules: Vec<RuleSource> = Vec::new();
-    for (key, value) in document.get_ref() {
-        if key.get_ref() != "route" {
-            let message = format!("unknown member `{}`; a route table holds `[[route]]` only", key.get_ref());
+    let document = document.get_ref();
+    for (key, value) in document {
+        let name = key.get_ref();
+        if name != "route" && name != "scope" {
+            let message = format!("unknown member `{name}`; a route table holds `[[route]]` and `[[scope]]` only");
             return Err(source.error(key.span(), message));
         }
-        let DeValue::Array(elements) = value.get_ref() else {
-            return Err(source.error(key.span(), "expected `[[route]]`, with two brackets"));
-        };
-        for element in elements.iter() {
-            let DeValue::Table(members) = element.get_ref() else {
-                return Err(source.error(element.span(), "expected `[[route]]` before each rule"));
-            };
-            let rule = source.rule(element.span(), members)?;
-            source.check_reachable(&rule, element.span(), members, &rules)?;
-            rules.push(rule);
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            return Err(source.error(key.span(), format!("expected `[[{name}]]`, with two brackets")));
         }
     }
-    Ok(rules)
+    let catalogue = catalogue_source::parse(&source, &source.tables(document, "scope")?)?;
+    let reader = Reader { source: &source, catalogue: &catalogue };
+    let mut rules: Vec<RuleSource> = Vec::new();
+    for (span, members) in source.tables(document, "route")? {
+        let rule = reader.rule(&span, members)?;
+        reader.check_reachable(&rule, span, members, &rules)?;
+        rules.push(rule);
+    }
+    Ok(TableSource { rules, catalogue })
 }
 
-struct Source<'t> {
-    text: &'t str,
+struct Reader<'s, 't> {
+    source: &'s Source<'t>,
+    catalogue: &'s Catalogue,
 }
 
-type Member<'t> = Spanned<DeValue<'t>>;
+/// What a route can have; those after the first two say what it demands.
+const KNOWN: [&str; 10] =
+    ["method", "path", "public", "scopes", "resource", "verb", "workspace", "feature", "environment", "strict"];
 
-impl Source<'_> {
+impl Reader<'_, '_> {
     fn error(&self, span: Range<usize>, message: impl Into<String>) -> SourceError {
-        SourceError { line: self.line(span), message: message.into() }
+        self.source.error(span, message)
     }
 
-    fn line(&self, span: Range<usize>) -> usize {
-        let before = self.text.as_bytes().iter().take(span.start);
-        before.filter(|byte| **byte == b'\n').count().saturating_add(1)
-    }
-
-    fn rule(&self, span: Range<usize>, members: &DeTable<'_>) -> Result<RuleSource, SourceError> {
-        const KNOWN: [&str; 5] = ["method", "path", "scopes", "environment", "strict"];
+    fn rule(&self, span: &Range<usize>, members: &DeTable<'_>) -> Result<RuleSource, SourceError> {
         if let Some((key, _)) = members.iter().find(|(key, _)| !KNOWN.contains(&key.get_ref().as_ref())) {
             let message = format!(
-                "unknown member `{}`; a route has `method`, `path`, `scopes` and, if need be, `environment` and `strict`",
+                "unknown member `{}`; a route has `method`, `path`, `scopes` (or `resource` and `verb`) and, if need be, \
+                 `workspace`, `feature`, `environment` and `strict`, or else `public`",
                 key.get_ref()
             );
             return Err(self.error(key.span(), message));
@@ -114,37 +118,43 @@ impl Source<'_> {
         };
         let methods = self.methods(required("method", "`method = \"GET\"`")?)?;
         let pattern = self.pattern(required("path", "`path = \"/v1/contacts/{id}\"`")?)?;
-        let scopes = required("scopes", "`scopes = [\"contacts:read\"]`, or `scopes = []` for any valid key")?;
-        Ok(RuleSource {
-            line: self.line(span.clone()),
-            methods,
-            pattern,
-            scopes: self.scopes(scopes)?,
+        let demand = if self.flag(members, "public")? { None } else { Some(self.demand(span, members)?) };
+        if demand.is_none()
+            && let Some((key, _)) =
+                members.iter().find(|(key, _)| !["method", "path", "public"].contains(&key.get_ref().as_ref()))
+        {
+            let message = format!(
+                "`{}` beside `public = true`: a public route is passed on without looking at any credential; leave out \
+                 one of the two",
+                key.get_ref()
+            );
+            return Err(self.error(key.span(), message));
+        }
+        Ok(RuleSource { line: self.source.line(span.clone()), methods, pattern, demand })
+    }
+
+    fn demand(&self, span: &Range<usize>, members: &DeTable<'_>) -> Result<DemandSource, SourceError> {
+        Ok(DemandSource {
+            scopes: self.rights(span, members)?,
             environment: members.get("environment").map(|value| self.environment(value)).transpose()?,
-            strict: members.get("strict").map(|value| self.strict(value)).transpose()?.unwrap_or(false),
+            strict: self.flag(members, "strict")?,
+            workspace: self.flag(members, "workspace")?,
+            feature: members.get("feature").map(|value| self.feature(value)).transpose()?,
         })
     }
 
     fn methods(&self, value: &Member<'_>) -> Result<Methods, SourceError> {
         const EXPECTED: &str = "`method`: expected a text such as \"GET\", or a list such as [\"GET\", \"POST\"]";
-        let elements: Vec<&Member<'_>> = match value.get_ref() {
-            DeValue::String(_) => vec![value],
-            DeValue::Array(elements) => elements.iter().collect(),
-            _ => return Err(self.error(value.span(), EXPECTED)),
-        };
-        let names = self.texts(elements.iter().copied(), EXPECTED)?;
-        Methods::parse(names.iter().copied()).map_err(|error| {
+        let names = self.source.text_or_texts(value, EXPECTED)?;
+        Methods::parse(names.iter().map(|(_, name)| *name)).map_err(|error| {
             let wrong = match error {
                 MethodsError::Empty => None,
                 MethodsError::Unknown { index }
                 | MethodsError::Repeated { index }
-                | MethodsError::AllAndMore { index } => elements.get(index),
+                | MethodsError::AllAndMore { index } => names.get(index),
             };
             match wrong {
-                Some(element) => {
-                    let name = element.get_ref().as_str().unwrap_or_default();
-                    self.error(element.span(), format!("`method`, {name:?}: {error}"))
-                }
+                Some((span, name)) => self.error(span.clone(), format!("`method`, {name:?}: {error}")),
                 None => self.error(value.span(), format!("`method`: {error}")),
             }
         })
@@ -157,25 +167,78 @@ impl Source<'_> {
         Pattern::parse(text).map_err(|error| self.error(value.span(), format!("`path`, {text:?}, {error}")))
     }
 
+    /// `scopes`, or `resource` and `verb`.
+    fn rights(&self, span: &Range<usize>, members: &DeTable<'_>) -> Result<Vec<Scope>, SourceError> {
+        match (members.get_key_value("scopes"), members.get("resource"), members.get("verb")) {
+            (Some((_, scopes)), None, None) => self.scopes(scopes),
+            (None, Some(resource), Some(verb)) => self.resource_and_verb(resource, verb),
+            (Some((key, _)), _, _) => {
+                let message = "`scopes` beside `resource` or `verb`: they say the same; leave out one of the two";
+                Err(self.error(key.span(), message))
+            }
+            (None, Some(resource), None) => {
+                Err(self.error(resource.span(), "`resource` needs `verb` beside it, such as `verb = \"read\"`"))
+            }
+            (None, None, Some(verb)) => {
+                Err(self.error(verb.span(), "`verb` needs `resource` beside it, such as `resource = \"contacts\"`"))
+            }
+            (None, None, None) => Err(self.error(
+                span.clone(),
+                "this route needs `scopes`, such as `scopes = [\"contacts:read\"]`, or `scopes = []` for any valid key",
+            )),
+        }
+    }
+
     fn scopes(&self, value: &Member<'_>) -> Result<Vec<Scope>, SourceError> {
         const EXPECTED: &str = "`scopes`: expected a list such as [\"contacts:read\"], or [] for any valid key";
-        let Some(elements) = value.get_ref().as_array() else {
-            return Err(self.error(value.span(), EXPECTED));
-        };
-        let texts = self.texts(elements.iter(), EXPECTED)?;
         let mut scopes = Vec::new();
-        for (element, text) in elements.iter().zip(texts) {
-            let wrong = |what: String| self.error(element.span(), format!("`scopes`, {text:?}{what}"));
-            let scope = Scope::parse(text).map_err(|error| wrong(format!(", {error}")))?;
-            if scopes.contains(&scope) {
-                return Err(wrong(": name each scope once".to_owned()));
-            }
-            if scopes.len() >= MAX_SCOPES {
-                return Err(wrong(format!(": expected at most {MAX_SCOPES} scopes")));
-            }
-            scopes.push(scope);
+        for (span, text) in self.source.texts(value, EXPECTED)? {
+            self.add_scope(&mut scopes, text, &span, &format!("`scopes`, {text:?}"))?;
         }
         Ok(scopes)
+    }
+
+    fn resource_and_verb(&self, resource: &Member<'_>, verb: &Member<'_>) -> Result<Vec<Scope>, SourceError> {
+        const EXPECTED: &str = "`verb`: expected a text such as \"read\", or a list such as [\"read\", \"download\"]";
+        let Some(name) = resource.get_ref().as_str() else {
+            return Err(self.error(resource.span(), "`resource`: expected a text such as \"contacts\""));
+        };
+        Scope::parse(&format!("{name}:*"))
+            .map_err(|error| self.error(resource.span(), format!("`resource`, {name:?}, {error}")))?;
+        let verbs = self.source.text_or_texts(verb, EXPECTED)?;
+        if verbs.is_empty() {
+            return Err(self.error(verb.span(), EXPECTED));
+        }
+        let mut scopes = Vec::new();
+        for (span, verb) in verbs {
+            let (text, what) = (format!("{name}:{verb}"), format!("`verb`, {verb:?}"));
+            Scope::parse(&format!("a:{verb}")).map_err(|error| {
+                let expected = error.expected;
+                self.error(span.clone(), format!("{what}: expected {expected}"))
+            })?;
+            self.add_scope(&mut scopes, &text, &span, &what)?;
+        }
+        Ok(scopes)
+    }
+
+    fn add_scope(
+        &self,
+        scopes: &mut Vec<Scope>,
+        text: &str,
+        span: &Range<usize>,
+        what: &str,
+    ) -> Result<(), SourceError> {
+        let wrong = |message: String| self.error(span.clone(), format!("{what}{message}"));
+        let scope = Scope::parse(text).map_err(|error| wrong(format!(", {error}")))?;
+        if scopes.contains(&scope) {
+            return Err(wrong(": name each scope once".to_owned()));
+        }
+        if scopes.len() >= MAX_SCOPES {
+            return Err(wrong(format!(": expected at most {MAX_SCOPES} scopes")));
+        }
+        self.catalogue.check_one(&scope).map_err(|error| wrong(format!(": {error}")))?;
+        scopes.push(scope);
+        Ok(())
     }
 
     fn environment(&self, value: &Member<'_>) -> Result<RuleEnvironment, SourceError> {
@@ -189,17 +252,17 @@ impl Source<'_> {
         }
     }
 
-    fn strict(&self, value: &Member<'_>) -> Result<bool, SourceError> {
-        let message = "`strict`: expected true or false, without quotes; without it, false";
-        value.get_ref().as_bool().ok_or_else(|| self.error(value.span(), message))
+    fn feature(&self, value: &Member<'_>) -> Result<String, SourceError> {
+        match value.get_ref().as_str() {
+            Some(name) if is_feature(name) => Ok(name.to_owned()),
+            _ => Err(self.error(value.span(), format!("`feature`: expected {FEATURE}"))),
+        }
     }
 
-    fn texts<'m>(
-        &self,
-        elements: impl Iterator<Item = &'m Member<'m>>,
-        expected: &str,
-    ) -> Result<Vec<&'m str>, SourceError> {
-        elements.map(|element| element.get_ref().as_str().ok_or_else(|| self.error(element.span(), expected))).collect()
+    fn flag(&self, members: &DeTable<'_>, name: &str) -> Result<bool, SourceError> {
+        let Some(value) = members.get(name) else { return Ok(false) };
+        let message = || format!("`{name}`: expected true or false, without quotes; without it, false");
+        value.get_ref().as_bool().ok_or_else(|| self.error(value.span(), message()))
     }
 
     /// The first rule that matches wins, so what earlier rules cover wholly is never reached, although somebody wrote it
@@ -244,175 +307,4 @@ fn one_line(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A rule that is right, to put wrong ones after: its lines are 1 to 4.
-    const FIRST: &str = "[[route]]\nmethod = \"GET\"\npath = \"/v1/contacts/{id}\"\nscopes = [\"contacts:read\"]\n";
-
-    #[test]
-    fn reads_rules_in_file_order() {
-        let text = r#"
-# A comment.
-[[route]]
-method = ["PATCH", "DELETE"]
-path = "/v1/contacts/{id}"
-scopes = ["contacts:write", "*:*"]
-strict = true
-
-[[route]]
-method = "*"
-path = "/v1/{rest...}"
-scopes = []
-environment = "test"
-strict = false
-
-[[route]]
-method = "GET"
-path = "/v2"
-scopes = []
-"#;
-        let rules = parse(text).unwrap();
-        assert_eq!(rules.len(), 3);
-        assert_eq!(rules[0].line, 3);
-        assert_eq!(rules[0].methods, Methods::parse(["DELETE", "PATCH"]).unwrap());
-        assert_eq!(rules[0].scopes, [Scope::parse("contacts:write").unwrap(), Scope::parse("*").unwrap()]);
-        assert_eq!(rules[0].environment, None);
-        assert_eq!(rules.iter().map(|rule| rule.strict).collect::<Vec<_>>(), [true, false, false]);
-        assert_eq!(rules[1].line, 9);
-        assert_eq!(rules[1].methods, Methods::ALL);
-        assert_eq!(rules[1].pattern.as_str(), "/v1/{rest...}");
-        assert_eq!(rules[1].environment, Some(RuleEnvironment::Test));
-        assert_eq!(parse(""), Ok(vec![]));
-        assert_eq!(parse(&FIRST.replace('\n', "\r\n")).unwrap()[0].line, 1);
-    }
-
-    #[test]
-    fn particular_rules_may_come_before_general_ones() {
-        let rule = |method: &str, path: &str| format!("[[route]]\nmethod = {method}\npath = \"{path}\"\nscopes = []\n");
-        let all: String = [
-            rule("\"HEAD\"", "/v1/contacts"),
-            rule("\"GET\"", "/v1/contacts"),
-            rule("\"POST\"", "/v1/contacts"),
-            rule("\"*\"", "/v1/contacts"),
-            rule("\"GET\"", "/v1/me"),
-            rule("\"GET\"", "/v1/{kind}"),
-            rule("\"GET\"", "/v1/{rest...}"),
-            rule("\"*\"", "/{rest...}"),
-            rule("\"*\"", "/"),
-        ]
-        .concat();
-        assert_eq!(parse(&all).map(|rules| rules.len()), Ok(9));
-    }
-
-    #[test]
-    fn a_wrong_table_is_refused_with_its_line_and_what_would_be_right() {
-        let rule = |method: &str, path: &str, more: &str| {
-            format!("{FIRST}\n[[route]]\nmethod = {method}\npath = {path}\n{more}\n")
-        };
-        let get = |path: &str, more: &str| rule("\"GET\"", path, more);
-        let a = "\"/a\"";
-        let none = "scopes = []";
-        for (text, error) in [
-            // The file
-            ("[route]\nmethod = \"GET\"".to_owned(), "1: expected `[[route]]`, with two brackets"),
-            ("route = [\n  1,\n]".to_owned(), "2: expected `[[route]]` before each rule"),
-            (format!("{FIRST}[[routes]]\n"), "5: unknown member `routes`; a route table holds `[[route]]` only"),
-            (format!("{FIRST}path = \"/b\"\n"), "5: duplicate key"),
-            (format!("{FIRST}[[route]\n"), "5: unclosed array table, expected `]`"),
-            (get(a, "scopes = [\n"), "9: unclosed array, expected `]`"),
-            // Members
-            (
-                get(a, "scope = [\"a:b\"]"),
-                "9: unknown member `scope`; a route has `method`, `path`, `scopes` and, if need be, `environment` and `strict`",
-            ),
-            (
-                get(a, ""),
-                "6: this route needs `scopes`, such as `scopes = [\"contacts:read\"]`, or `scopes = []` for any valid key",
-            ),
-            (format!("{FIRST}[[route]]\npath = \"/a\"\n"), "5: this route needs `method`, such as `method = \"GET\"`"),
-            (
-                format!("{FIRST}[[route]]\nmethod = \"GET\"\n"),
-                "5: this route needs `path`, such as `path = \"/v1/contacts/{id}\"`",
-            ),
-            // Methods
-            (
-                rule("\"get\"", a, none),
-                "7: `method`, \"get\": expected GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS or \"*\"",
-            ),
-            (
-                rule("[\n\"GET\",\n\"PSOT\"]", a, none),
-                "9: `method`, \"PSOT\": expected GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS or \"*\"",
-            ),
-            (rule("[\"GET\", \"GET\"]", a, none), "7: `method`, \"GET\": name each method once"),
-            (
-                rule("[\"GET\", \"*\"]", a, none),
-                "7: `method`, \"*\": \"*\" stands for all methods; write nothing beside it",
-            ),
-            (rule("[]", a, none), "7: `method`: name at least one method, or \"*\" for all"),
-            (rule("1", a, none), "7: `method`: expected a text such as \"GET\", or a list such as [\"GET\", \"POST\"]"),
-            // Patterns
-            (get("1", none), "8: `path`: expected a text such as \"/v1/contacts/{id}\""),
-            (get("\"v1\"", none), "8: `path`, \"v1\", byte 0: expected `/`"),
-            (
-                get("\"/v1/{a...}/b\"", none),
-                "8: `path`, \"/v1/{a...}/b\", byte 4: expected `{name...}` as the last segment only",
-            ),
-            (
-                get("\"/v1/%63ontacts\"", none),
-                "8: `path`, \"/v1/%63ontacts\", byte 4: expected no percent-escapes: a literal matches the bytes of the path",
-            ),
-            // Scopes
-            (
-                get(a, "scopes = \"a:b\""),
-                "9: `scopes`: expected a list such as [\"contacts:read\"], or [] for any valid key",
-            ),
-            (
-                get(a, "scopes = [1]"),
-                "9: `scopes`: expected a list such as [\"contacts:read\"], or [] for any valid key",
-            ),
-            (
-                get(a, "scopes = [\n  \"a:b\",\n  \"contacts.read\",\n]"),
-                "11: `scopes`, \"contacts.read\", byte 8: expected a lowercase letter, a digit, `_` or `-`",
-            ),
-            (get(a, "scopes = [\"a:b\", \"a:b\"]"), "9: `scopes`, \"a:b\": name each scope once"),
-            // Environment
-            (
-                get(a, "scopes = []\nenvironment = \"admin\""),
-                "10: `environment`: expected \"live\" or \"test\"; without it, both are accepted",
-            ),
-            // Strict
-            (
-                get(a, "scopes = []\nstrict = \"true\""),
-                "10: `strict`: expected true or false, without quotes; without it, false",
-            ),
-            (
-                get(a, "scopes = []\nstrict = 1"),
-                "10: `strict`: expected true or false, without quotes; without it, false",
-            ),
-            // Rules that are never reached
-            (
-                format!("{FIRST}{FIRST}"),
-                "5: this route is never reached: the route in line 1 covers it; put the narrower one first",
-            ),
-            (
-                get("\"/v1/contacts/me\"", "scopes = []\nenvironment = \"test\""),
-                "6: this route is never reached: the route in line 1 covers it; put the narrower one first",
-            ),
-            (
-                rule("\"HEAD\"", "\"/v1/contacts/{other}\"", none),
-                "6: this route is never reached: the route in line 1 covers it; put the narrower one first",
-            ),
-            (
-                rule("[\"POST\", \"GET\"]", "\"/v1/contacts/me\"", none),
-                "6: GET of this route is never reached: the route in line 1 covers it; put the narrower one first, or leave out GET here",
-            ),
-            (
-                "[[route]]\nmethod = \"*\"\npath = \"/v1/{rest...}\"\nscopes = []\n".to_owned() + FIRST,
-                "5: this route is never reached: the route in line 1 covers it; put the narrower one first",
-            ),
-        ] {
-            assert_eq!(parse(&text).map_err(|error| error.to_string()), Err(error.to_owned()), "{text}");
-        }
-    }
-}
+mod tests;

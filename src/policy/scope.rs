@@ -53,6 +53,16 @@ impl Scope {
         (resource == "*" || resource == needed_resource) && (action == "*" || action == needed_action)
     }
 
+    /// What it is about; `*`: everything.
+    pub fn resource(&self) -> &str {
+        self.parts().0
+    }
+
+    /// What may be done with it; `*`: anything.
+    pub fn action(&self) -> &str {
+        self.parts().1
+    }
+
     fn parts(&self) -> (&str, &str) {
         self.0.split_once(':').unwrap_or(("*", "*"))
     }
@@ -134,6 +144,11 @@ impl ScopeSet {
     /// Whether one scope alone covers `needed`.
     pub fn covers(&self, needed: &Scope) -> bool {
         self.0.iter().any(|held| held.covers(needed))
+    }
+
+    /// Which scope of the key serves `needed`: the same one if it is held, or else the first that covers it.
+    pub fn serving(&self, needed: &Scope) -> Option<usize> {
+        self.0.iter().position(|held| held == needed).or_else(|| self.0.iter().position(|held| held.covers(needed)))
     }
 
     /// Whether every scope of `needed` is covered; true where nothing is needed.

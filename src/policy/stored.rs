@@ -4,8 +4,10 @@
 
 use crate::json::{FromJson, Json, Object, ObjectWriter, ToJson, array, quoted};
 
-use super::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis};
-use crate::credential::{AccountRef, KeyId};
+use super::{
+    Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet, UnixMillis, Workspace,
+};
+use crate::credential::{AccountRef, KeyId, WorkspaceId};
 
 impl ToJson for Grant {
     fn to_json(&self) -> String {
@@ -14,6 +16,8 @@ impl ToJson for Grant {
             .text("account", &self.account.to_string())
             .text("environment", self.environment.as_str())
             .value("scopes", &self.scopes)
+            .if_any("workspaces", self.workspaces.clone())
+            .if_any("fields", Some(self.fields.clone()).filter(|fields| !fields.is_empty()))
             .text("status", self.status.as_str())
             .if_any("not_before", self.not_before.map(UnixMillis::as_millis))
             .if_any("expires_at", self.expires_at.map(UnixMillis::as_millis))
@@ -30,6 +34,8 @@ impl FromJson for Grant {
             account: members.parsed("account", AccountRef::parse)?,
             environment: members.parsed("environment", |word| word.parse().ok())?,
             scopes: ScopeSet::from_json(members.take("scopes")?)?,
+            workspaces: optional(&mut members, "workspaces")?,
+            fields: optional(&mut members, "fields")?.unwrap_or_default(),
             status: members.parsed("status", KeyStatus::parse)?,
             not_before: instant(&mut members, "not_before")?,
             expires_at: instant(&mut members, "expires_at")?,
@@ -56,6 +62,9 @@ impl ToJson for Account {
             .text("status", self.status.as_str())
             .value("api_access", &self.api_access)
             .value("features", &self.features)
+            .if_any("workspaces", Some(self.workspaces.clone()).filter(|workspaces| !workspaces.is_empty()))
+            .if_any("revoked_before", Some(self.revoked_before).filter(|before| *before != RevokedBefore::default()))
+            .if_any("explain_refusals", self.explain_refusals.then_some(true))
             .end()
     }
 }
@@ -68,8 +77,70 @@ impl FromJson for Account {
             status: members.parsed("status", AccountStatus::parse)?,
             api_access: ApiAccess::from_json(members.take("api_access")?)?,
             features: Vec::from_json(members.take("features")?)?,
+            workspaces: optional(&mut members, "workspaces")?.unwrap_or_default(),
+            revoked_before: optional(&mut members, "revoked_before")?.unwrap_or_default(),
+            explain_refusals: optional(&mut members, "explain_refusals")?.unwrap_or_default(),
         };
         members.end(account)
+    }
+}
+
+/// A member that need not be there.
+fn optional<T: FromJson>(members: &mut Object<'_>, name: &str) -> Option<Option<T>> {
+    members.take(name).map_or(Some(None), |json| T::from_json(json).map(Some))
+}
+
+impl ToJson for WorkspaceId {
+    fn to_json(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl FromJson for WorkspaceId {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        WorkspaceId::parse(&json.text()?)
+    }
+}
+
+impl ToJson for Fields {
+    fn to_json(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl FromJson for Fields {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let lists = json.object()?.into_members().map(|(resource, names)| Some((resource, names.texts()?)));
+        Fields::new(lists.collect::<Option<Vec<_>>>()?).ok()
+    }
+}
+
+impl ToJson for Workspace {
+    fn to_json(&self) -> String {
+        ObjectWriter::new().value("id", &self.id).text("name", &self.name).end()
+    }
+}
+
+impl FromJson for Workspace {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let mut members = json.object()?;
+        let id = members.parsed("id", WorkspaceId::parse)?;
+        let name = members.take("name")?.text()?.into_owned();
+        members.end(Workspace { id, name })
+    }
+}
+
+impl ToJson for RevokedBefore {
+    fn to_json(&self) -> String {
+        ObjectWriter::new().number("live", self.live).number("test", self.test).end()
+    }
+}
+
+impl FromJson for RevokedBefore {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let mut members = json.object()?;
+        let before = RevokedBefore { live: members.take("live")?.whole()?, test: members.take("test")?.whole()? };
+        members.end(before)
     }
 }
 

@@ -36,6 +36,16 @@ impl UnixMillis {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The beginning of a day (UTC), counted from 1970.
+    pub fn of_day(day: u64) -> Self {
+        Self(day.saturating_mul(DAY_MS))
+    }
+
+    /// The day (UTC), counted from 1970.
+    pub fn day(self) -> u64 {
+        self.0 / DAY_MS
+    }
+
     /// RFC 3339 in UTC, with milliseconds: `2027-01-31T00:00:00.000Z`. RFC 3339 ends with the year 9999; what is later is
     /// written as its last millisecond.
     pub fn to_rfc3339(self) -> String {

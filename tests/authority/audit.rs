@@ -66,7 +66,7 @@ fn the_text_of_an_entry_is_unchanged() {
     shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
     let entries = entries(&shard, account.id, AuditFilter::default());
     let (id, at) = (account.id, account.created_at.to_rfc3339());
-    let after = r#"{"api_access":{"live":"active","test":"active"},"brand":"kg","default_scopes":["contacts:read"],"external_id":null,"features":[],"max_active_keys":null,"name":"Acme \"é\"","status":"active"}"#;
+    let after = r#"{"access_level_required":false,"access_levels":{},"access_note":null,"api_access":{"live":"active","test":"active"},"brand":"kg","default_scopes":["contacts:read"],"explain_refusals":false,"external_id":null,"features":[],"max_active_keys":null,"name":"Acme \"é\"","name_policy":"optional","plan":null,"scopes":null,"status":"active"}"#;
     let text = format!(
         r#"{{"account":"{id}","number":1,"at":"{at}","sequence":1,"credential":"root","actor":"u-1","action":"account.create","subject":"{id}","before":null,"after":{after},"previous":"{NO_HASH}"}}"#
     );

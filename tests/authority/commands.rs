@@ -2,14 +2,16 @@
 
 use keygate::{
     authority::{
+        admins::Caller,
         command::{AccountChange, Command, Edit, Failure, KeyChange, Order, Precondition, Refusal},
         journal::{self, CommandId, REPEATABLE_MS},
         sql::Sql,
     },
     credential::Peppers,
+    policy::Role,
 };
 
-use super::support::{Shard, new_account, new_key, pepper};
+use super::support::{Shard, new_account, new_credential, new_key, pepper};
 
 fn order(shard: &Shard, command: Command, id: &str) -> Order {
     let request = format!("{command:?}");
@@ -132,10 +134,13 @@ fn nonce_and_pepper_without_the_command_id_do_not_yield_the_secret() {
 #[test]
 fn ids_of_two_credentials_never_meet() {
     let shard = Shard::new();
-    let create = Command::CreateAccount(new_account("Acme"));
-    shard.order(order(&shard, create.clone(), ID)).unwrap();
-    let other = Order { credential: "other", ..order(&shard, create, ID) };
-    assert!(shard.order(other).unwrap().answer.is_some());
+    let account = shard.account(new_account("Acme"));
+    let (credential, _) = shard.issue_credential(account.id, new_credential(Role::Admin));
+    let issue = Command::IssueKey { account: account.id, key: new_key() };
+    shard.order(order(&shard, issue.clone(), ID)).unwrap();
+    let other = Order { caller: Caller::Credential(credential.digest), ..order(&shard, issue, ID) };
+    assert!(shard.order(other.clone()).unwrap().answer.is_some());
+    assert!(shard.order(other).unwrap().answer.is_none(), "repeated");
 }
 
 #[test]

@@ -4,9 +4,11 @@ use keygate::{
     authority::{
         KeyFilter, ListedStatus,
         audit::AuditFilter,
-        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Refusal},
+        command::{AccountChange, Answer, Command, Edit, KeyChange, NewAccount, NewKey, Refusal},
         query::{Found, Page, Query},
+        revoke_all,
         sql::Sql,
+        workspaces::WorkspaceFilter,
     },
     credential::{AccountRef, Environment, KeyId, PresentedKey},
     policy::{Access, AccountStatus, ApiAccess, KeyStatus, ScopeSet},
@@ -103,7 +105,7 @@ fn a_change_that_changes_nothing_takes_no_sequence() {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     let before = shard.sql.dump();
-    let same = KeyChange { name: Edit::Set(Some("deploy".into())), disabled: Edit::Set(false) };
+    let same = KeyChange { name: Edit::Set(Some("deploy".into())), disabled: Edit::Set(false), fixed: None };
     shard.execute(Command::ChangeKey { account: account.id, key: key.id(), change: same }).unwrap();
     let same = AccountChange { name: Edit::Set("Acme".into()), ..AccountChange::default() };
     shard.execute(Command::ChangeAccount { account: account.id, change: same }).unwrap();
@@ -261,18 +263,28 @@ fn finding_a_key_reads_by_index_however_many_there_are() {
     shard.key(Command::RevokeKey { account: account.id, key: key.id() });
     let page = Page { before: None, limit: 5 };
     shard.ask(Query::Keys(account.id, KeyFilter::default(), page));
+    let active = KeyFilter { status: Some(ListedStatus::Active), ..KeyFilter::default() };
+    shard.ask(Query::Keys(account.id, active, page));
+    let create = Command::CreateWorkspace { account: account.id, name: "North".into() };
+    let Some(Answer::WorkspaceCreated(north)) = shard.execute(create).unwrap().answer else { panic!("no workspace") };
+    shard.execute(Command::ArchiveWorkspace { account: account.id, workspace: north.id }).unwrap();
+    for filter in [WorkspaceFilter::All, WorkspaceFilter::Active, WorkspaceFilter::Archived] {
+        shard.ask(Query::Workspaces(account.id, filter, page));
+    }
+    shard.execute(Command::RevokeAllKeys { account: account.id, environments: vec![Environment::Live] }).unwrap();
+    revoke_all::sweep(&shard.sql, shard.now()).unwrap();
     shard.ask(Query::Audit(account.id, AuditFilter::default(), page));
     shard.ask(Query::Accounts(Some("org-1".into()), page));
     let statements = shard.sql.statements.take();
     for statement in statements {
         let explained = explain(&shard, &statement);
-        let scans = ["SCAN keys", "SCAN accounts", "SCAN audit", "SCAN commands", "SCAN outbox"];
+        let scans = ["SCAN keys", "SCAN accounts", "SCAN audit", "SCAN commands", "SCAN outbox", "SCAN workspaces"];
         assert!(!scans.iter().any(|scan| explained.contains(scan)), "{statement}\n{explained}");
     }
 }
 
 fn explain(shard: &Shard, statement: &str) -> String {
-    let parameters = (1..20).take_while(|n| statement.contains(&format!("?{n}"))).count();
+    let parameters = (1..20).filter(|n| statement.contains(&format!("?{n}"))).max().unwrap_or(0);
     let nulls = vec![keygate::authority::sql::Value::Null; parameters];
     format!("{:?}", shard.sql.run(&format!("EXPLAIN QUERY PLAN {statement}"), &nulls).unwrap())
 }

@@ -75,6 +75,29 @@ fn what_proves_an_instance_to_be_the_one_changes_the_database_though_no_time_has
 }
 
 #[test]
+fn an_answer_to_administrators_is_proved_by_a_write_of_the_last_half_second() {
+    let sql = database();
+    let mut leases = begun(&sql, LONG, START);
+    let writes = |leases: &mut Leases, now: u64| {
+        let before = (written(&sql), meta(&sql)[0]);
+        leases.prove(&sql, at(now)).unwrap();
+        let after = (written(&sql), meta(&sql)[0]);
+        assert_eq!(after.0 > before.0, after.1 != before.1, "a write that leaves the row as it was is none");
+        after.0 > before.0
+    };
+    assert!(!writes(&mut leases, START + 500));
+    assert!(writes(&mut leases, START + 501));
+    assert!(!writes(&mut leases, START + 1_001));
+    leases.wrote(at(START + 2_000));
+    assert!(!writes(&mut leases, START + 2_500), "a command's write serves as well");
+    assert!(writes(&mut leases, START + 1_999), "set back");
+    sql.fail_after(Some(0));
+    assert!(leases.prove(&sql, at(START + 9_000)).is_err());
+    sql.fail_after(None);
+    assert!(writes(&mut leases, START + 9_000), "what failed proves nothing");
+}
+
+#[test]
 fn a_longer_lease_is_noted_before_the_first_is_granted() {
     let sql = database();
     let mut leases = begun(&sql, SHORT, START);

@@ -1,6 +1,7 @@
 //! The Authority, natively: the statements that run in a Durable Object, on SQLite itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+mod admins;
 mod atomicity;
 mod audit;
 mod commands;
@@ -9,5 +10,9 @@ mod flows;
 mod lease;
 mod mirror;
 mod pinned;
+mod platform;
+mod revoke_all;
+mod settings;
 mod support;
 mod usage;
+mod workspaces;

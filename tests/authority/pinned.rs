@@ -14,7 +14,9 @@ use keygate::{
         usage::{Tally, Use},
     },
     credential::{AccountRef, Digest, Environment, KeyId, PresentedKey},
-    policy::{Access, Account, AccountStatus, ApiAccess, Grant, KeyStatus, ScopeSet, UnixMillis},
+    policy::{
+        Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet, UnixMillis,
+    },
 };
 
 use super::support::{EPOCH, SLOT, Shard, Sqlite, new_account, new_key, signing};
@@ -31,6 +33,8 @@ fn the_copies_in_kv_are_written_as_ever() {
         account: id,
         environment: Environment::Live,
         scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+        workspaces: None,
+        fields: Fields::default(),
         status: KeyStatus::Active,
         not_before: None,
         expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)),
@@ -46,6 +50,9 @@ fn the_copies_in_kv_are_written_as_ever() {
         status: AccountStatus::Active,
         api_access: ApiAccess { live: Access::Active, test: Access::Off },
         features: vec!["beta".into()],
+        workspaces: Vec::new(),
+        revoked_before: RevokedBefore::default(),
+        explain_refusals: false,
     };
     let copy = AccountCopy { epoch: EPOCH.into(), as_of: 42, account };
     assert_eq!(copy.sign(&signing()).unwrap(), ACCOUNT.trim_end());
@@ -68,7 +75,7 @@ fn rows_are_written_as_ever() {
     shard.key(Command::RevokeKey { account: account.id, key: key.id() });
     Leases::begin(&shard.sql, Terms { lease_ms: 5_000, grace_ms: 30_000 }, shard.now()).unwrap();
     lease::note_graced(&shard.sql, 2).unwrap();
-    let used = Use { digest: key.digest, count: 3, age_ms: 1_000 };
+    let used = Use { digest: key.digest, count: 3, age_ms: 1_000, scopes: 0 };
     Tally::default().take(&shard.sql, &[used], shard.now()).unwrap();
     let dump = shard
         .sql
@@ -84,16 +91,18 @@ fn rows_are_written_as_ever() {
 #[test]
 fn a_database_of_schema_2_is_migrated_with_all_that_is_in_it() {
     let shard = Shard::on(Sqlite::of(include_str!("../vectors/schema-2.sql")));
-    assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [3, 4, 0, 0, 0]);
+    assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [4, 4, 0, 0, 0]);
     let account = AccountRef { slot: SLOT, number: 243_063_039 };
     let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
     assert_eq!((record.external_id.as_deref(), record.audit_head.number), (Some("org-1"), 4));
-    let carry_out = |id: &str, command: Command| {
-        let request = format!("{command:?}");
+    let carry_out = |id: &str, request: &str, command: Command| {
         let id = CommandId::new(id, true, &[request.as_bytes()]);
         shard.order(Order { id, ..shard.order_of(command) }).unwrap()
     };
-    let repeated = carry_out("command 2", Command::IssueKey { account, key: new_key() });
+    // What stands for the request in the fingerprint, as it was when the database was written.
+    let issue = "IssueKey { account: AccountRef { slot: 3, number: 243063039 }, key: NewKey { name: Some(\"deploy\"), \
+         environment: Live, scopes: None, not_before: None, expires_at: None } }";
+    let repeated = carry_out("command 2", issue, Command::IssueKey { account, key: new_key() });
     assert!(repeated.answer.is_none(), "it was carried out before");
     assert_eq!(repeated.committed.answer.body, "answer to 3");
     assert_eq!(repeated.committed.answer.effective_at, None);
@@ -101,8 +110,8 @@ fn a_database_of_schema_2_is_migrated_with_all_that_is_in_it() {
     let digest = shard.peppers.recognise(&PresentedKey::parse(text.expose()).unwrap()).unwrap().digest;
     let Some(Found::Key(key)) = shard.ask(Query::KeyByDigest(account, digest)) else { panic!("no key") };
     assert_eq!((key.status, key.last_used_at), (KeyStatus::Active, None));
-    Tally::default().take(&shard.sql, &[Use { digest, count: 1, age_ms: 0 }], shard.now()).unwrap();
-    let revoked = carry_out("another", Command::RevokeKey { account, key: key.id() });
+    Tally::default().take(&shard.sql, &[Use { digest, count: 1, age_ms: 0, scopes: 0 }], shard.now()).unwrap();
+    let revoked = carry_out("another", "revoke", Command::RevokeKey { account, key: key.id() });
     let Some(Answer::Key(revoked)) = revoked.answer else { panic!("no key") };
     assert_eq!((revoked.status, revoked.last_used_at), (KeyStatus::Revoked, Some(shard.now())));
 }

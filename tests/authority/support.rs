@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 
 use keygate::{
     authority::{
+        admins::Caller,
         command::{
-            self, Answer, Circumstances, Command, Committed, Failure, NewAccount, NewKey, Order, Precondition, Refusal,
+            self, Answer, Circumstances, Command, Committed, Failure, NewAccount, NewCredential, NewKey, Order,
+            Precondition, Refusal,
         },
         copy::SigningKeys,
         journal::{CommandId, StoredAnswer},
@@ -13,13 +15,14 @@ use keygate::{
         query::{self, Condition, Found, Query},
         record::{AccountRecord, KeyRecord},
         schema,
+        settings::Settings,
         sql::{PARAMETERS_MAX, Row, Sql, SqlError, Value},
         sync::{self, Answered, SyncAnswer, SyncRequest, Want},
     },
     credential::{AccountRef, Brand, Digest, Environment, KeyText, NumberedSecret, Pepper, Peppers},
-    policy::{Access, ApiAccess, ScopeSet, UnixMillis},
+    policy::{Access, ApiAccess, Catalogue, Fields, Role, ScopeSet, UnixMillis},
 };
-use rusqlite::{Connection, limits::Limit};
+use rusqlite::{Connection, StatementStatus, limits::Limit};
 
 #[path = "rows.rs"]
 mod rows;
@@ -32,6 +35,7 @@ pub struct Sqlite {
     depth: Cell<u32>,
     fail_after: Cell<Option<u32>>,
     pub statements: RefCell<Vec<String>>,
+    steps: Cell<i64>,
 }
 
 impl Sqlite {
@@ -49,7 +53,8 @@ impl Sqlite {
             connection.set_limit(limit, value).unwrap();
         }
         connection.execute_batch("PRAGMA foreign_keys = ON").unwrap();
-        Sqlite { connection, depth: Cell::new(0), fail_after: Cell::new(None), statements: RefCell::default() }
+        let (depth, fail_after, steps) = (Cell::new(0), Cell::new(None), Cell::new(0));
+        Sqlite { connection, depth, fail_after, statements: RefCell::default(), steps }
     }
 
     /// The database that these statements make.
@@ -62,6 +67,16 @@ impl Sqlite {
     /// Fails the statement after the next `statements` ones; None = never.
     pub fn fail_after(&self, statements: Option<u32>) {
         self.fail_after.set(statements);
+    }
+
+    /// How many rows were written, indexes apart.
+    pub fn changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
+    /// How many steps of SQLite's machine all statements took.
+    pub fn steps(&self) -> i64 {
+        self.steps.get()
     }
 
     /// Everything in the database, as text.
@@ -80,7 +95,9 @@ impl Sqlite {
         let failed = |error: rusqlite::Error| SqlError(error.to_string());
         let mut prepared = self.connection.prepare_cached(statement).map_err(failed)?;
         assert!(!statement.contains("PRAGMA"), "a Durable Object refuses PRAGMA");
-        rows::rows(&mut prepared, parameters)
+        let rows = rows::rows(&mut prepared, parameters);
+        self.steps.set(self.steps.get() + i64::from(prepared.reset_status(StatementStatus::VmStep)));
+        rows
     }
 }
 
@@ -129,6 +146,8 @@ pub struct Shard {
     pub sql: Sqlite,
     pub peppers: Peppers,
     pub signing: SigningKeys,
+    /// The deployment's scope catalogue.
+    pub catalogue: Catalogue,
     pub now: Cell<u64>,
     /// What is kept with the answers to commands.
     pub effective_at: Cell<Option<UnixMillis>>,
@@ -149,6 +168,7 @@ impl Shard {
             sql,
             peppers: Peppers::new(pepper(1), None).unwrap(),
             signing: signing(),
+            catalogue: Catalogue::default(),
             now: Cell::new(1_800_000_000_000),
             effective_at: Cell::new(None),
             nonces: Cell::new(0),
@@ -174,7 +194,7 @@ impl Shard {
         Order {
             command,
             id,
-            credential: "root",
+            caller: Caller::Root,
             actor: Some("u-1".into()),
             precondition: Precondition::Any,
             wait: false,
@@ -186,7 +206,8 @@ impl Shard {
         self.nonces.set(self.nonces.get() + 1);
         let mut nonce = [7; 32];
         nonce[..8].copy_from_slice(&self.nonces.get().to_be_bytes());
-        let circumstances = Circumstances { slot: SLOT, peppers: &self.peppers, now: self.now(), nonce };
+        let circumstances =
+            Circumstances { slot: SLOT, peppers: &self.peppers, catalogue: &self.catalogue, now: self.now(), nonce };
         let mut seen = None;
         let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
             seen = Some(answer.clone());
@@ -209,13 +230,21 @@ impl Shard {
 
     pub fn account(&self, new: NewAccount) -> AccountRecord {
         match self.execute(Command::CreateAccount(new)).unwrap().answer.unwrap() {
-            Answer::Account(record) => record,
+            Answer::Created(record) => record,
             other => panic!("no account: {other:?}"),
         }
     }
 
     pub fn issue(&self, account: AccountRef, key: NewKey) -> (KeyRecord, KeyText) {
-        match self.execute(Command::IssueKey { account, key }).unwrap().answer.unwrap() {
+        self.issued(Command::IssueKey { account, key })
+    }
+
+    pub fn issue_credential(&self, account: AccountRef, credential: NewCredential) -> (KeyRecord, KeyText) {
+        self.issued(Command::IssueCredential { account, credential })
+    }
+
+    fn issued(&self, command: Command) -> (KeyRecord, KeyText) {
+        match self.execute(command).unwrap().answer.unwrap() {
             Answer::Issued { record, text, .. } => (record, text),
             other => panic!("no key: {other:?}"),
         }
@@ -279,7 +308,12 @@ pub fn new_account(name: &str) -> NewAccount {
         api_access: ApiAccess { live: Access::Active, test: Access::Active },
         features: Vec::new(),
         default_scopes: ScopeSet::parse(["contacts:read"]).unwrap(),
+        settings: Settings::default(),
     }
+}
+
+pub fn new_credential(role: Role) -> NewCredential {
+    NewCredential { name: None, role, scopes: None, workspaces: None, not_before: None, expires_at: None }
 }
 
 pub fn new_key() -> NewKey {
@@ -287,7 +321,10 @@ pub fn new_key() -> NewKey {
         name: Some("deploy".into()),
         environment: Environment::Live,
         scopes: None,
+        access_level: None,
         not_before: None,
         expires_at: None,
+        workspaces: None,
+        fields: Fields::default(),
     }
 }

@@ -2,13 +2,16 @@
 
 use keygate::{
     authority::{
-        command::Command,
+        KeyFilter,
+        command::{Command, NewKey},
         query::{Found, Page, Query},
         record::KeyRecord,
+        sql::Sql,
         usage::{ROWS_MAX, ROWS_PER_ROUND, Tally, Use, WRITE_INTERVAL_MS, WRITE_ROUND_MS},
     },
     credential::Digest,
-    policy::UnixMillis,
+    json::ToJson,
+    policy::{ScopeSet, UnixMillis},
 };
 
 use super::support::{Shard, new_account, new_key};
@@ -114,7 +117,7 @@ fn memory_is_bounded_and_where_there_is_no_room_a_use_is_written_at_once() {
     // What the database does not take waits.
     shard.sql.fail_after(Some(0));
     for number in 1..ROWS_MAX {
-        let told = [Use { digest: nobody(number), count: 1, age_ms: 0 }];
+        let told = [Use { digest: nobody(number), count: 1, age_ms: 0, scopes: 0 }];
         assert!(tally.take(&shard.sql, &told, shard.now()).is_err());
     }
     shard.sql.fail_after(None);
@@ -196,7 +199,7 @@ fn many_keys_are_told_apart() {
     let mut tally = Tally::default();
     for round in 0..2 {
         let told: Vec<Use> =
-            keys.iter().zip(1..).map(|(key, count)| Use { digest: key.digest, count, age_ms: 0 }).collect();
+            keys.iter().zip(1..).map(|(key, count)| Use { digest: key.digest, count, age_ms: 0, scopes: 0 }).collect();
         assert_eq!(tally.take(&shard.sql, &told, shard.now()).unwrap(), round == 0);
         shard.advance(1);
     }
@@ -213,7 +216,7 @@ fn what_a_failing_database_did_not_take_is_written_later() {
     let (shard, key) = shard();
     let mut tally = Tally::default();
     shard.sql.fail_after(Some(0));
-    let told = [Use { digest: key.digest, count: 2, age_ms: 0 }];
+    let told = [Use { digest: key.digest, count: 2, age_ms: 0, scopes: 0 }];
     assert!(tally.take(&shard.sql, &told, shard.now()).is_err());
     assert!(tally.write_due(&shard.sql, shard.now()).is_err());
     shard.sql.fail_after(None);
@@ -250,6 +253,78 @@ fn every_view_of_a_key_shows_its_last_use() {
     assert_eq!(used_at(&shard, &key), used.map(UnixMillis::as_millis));
 }
 
+/// What is written of the scopes of one day, day by day.
+fn scopes(shard: &Shard) -> Vec<String> {
+    let rows = shard.sql.run("SELECT scopes FROM usage ORDER BY day", &[]).unwrap();
+    rows.into_iter().map(|row| format!("{:?}", row[0])).collect()
+}
+
+fn by_scope(shard: &Shard, tally: &Tally, key: &KeyRecord) -> String {
+    let mut found = shard.ask(Query::Key(key.account, key.id())).unwrap();
+    tally.add_to(&mut found);
+    let Found::Key(key) = found else { panic!("no key") };
+    key.scopes_last_used.unwrap().to_json()
+}
+
+#[test]
+fn scopes_add_up_by_the_day_and_cost_no_row_more() {
+    let shard = Shard::new();
+    let account = shard.account(new_account("Acme"));
+    let scopes_of_key = ScopeSet::parse(["a:b", "c:d", "e:f"]).unwrap();
+    let (key, _) = shard.issue(account.id, NewKey { scopes: Some(scopes_of_key), ..new_key() });
+    let mut tally = Tally::default();
+    let told = |tally: &mut Tally, scopes: u128| {
+        let told = Use { digest: key.digest, count: 1, age_ms: 0, scopes };
+        tally.take(&shard.sql, &[told], shard.now()).unwrap()
+    };
+    let none = r#"{"a:b":null,"c:d":null,"e:f":null}"#;
+    assert_eq!(by_scope(&shard, &tally, &key), none);
+    assert!(told(&mut tally, 0));
+    assert_eq!(by_scope(&shard, &tally, &key), none, "a use that no scope was needed for");
+    shard.advance(1_000);
+    assert!(!told(&mut tally, 0b001), "not within a minute");
+    assert_eq!(scopes(&shard), [r#"Text("")"#]);
+    assert_eq!(by_scope(&shard, &tally, &key), r#"{"a:b":"2027-01-15","c:d":null,"e:f":null}"#, "but known at once");
+    shard.advance(WRITE_INTERVAL_MS);
+    assert!(told(&mut tally, 0b010));
+    assert_eq!(scopes(&shard), [r#"Text("3")"#]);
+    // Another instance knows nothing of it.
+    let mut tally = Tally::default();
+    assert!(told(&mut tally, 0), "a use without scopes leaves them as they are");
+    assert_eq!(scopes(&shard), [r#"Text("3")"#]);
+    let mut tally = Tally::default();
+    assert!(told(&mut tally, 0b100));
+    assert_eq!(scopes(&shard), [r#"Text("7")"#]);
+    shard.advance(DAY_MS);
+    assert!(told(&mut tally, 0b010));
+    assert_eq!(scopes(&shard), [r#"Text("7")"#, r#"Text("2")"#]);
+    let expected = r#"{"a:b":"2027-01-15","c:d":"2027-01-16","e:f":"2027-01-15"}"#;
+    assert_eq!(by_scope(&shard, &tally, &key), expected);
+    assert_eq!(by_scope(&shard, &Tally::default(), &key), expected);
+    let Some(Found::Keys(listed, _)) =
+        shard.ask(Query::Keys(account.id, KeyFilter::default(), Page { before: None, limit: 10 }))
+    else {
+        panic!("no list")
+    };
+    assert_eq!(listed[0].scopes_last_used, None, "lists do not look for it");
+}
+
+#[test]
+fn a_scope_told_a_second_time_is_no_reason_to_write() {
+    let (shard, key) = shard();
+    let mut tally = Tally::default();
+    let again = [Use { digest: key.digest, count: 0, age_ms: 0, scopes: 1 }];
+    assert!(tally.take(&shard.sql, &again, shard.now()).unwrap());
+    shard.advance(WRITE_INTERVAL_MS);
+    let earlier = [Use { age_ms: WRITE_INTERVAL_MS, ..again[0] }];
+    assert!(!tally.take(&shard.sql, &earlier, shard.now()).unwrap());
+    assert_eq!(tally.next_due(), None);
+    let more = [Use { scopes: 0b11, ..earlier[0] }];
+    assert!(tally.take(&shard.sql, &more, shard.now()).unwrap());
+    assert_eq!(scopes(&shard), [r#"Text("3")"#]);
+    assert!(!Tally::default().take(&shard.sql, &more, shard.now()).unwrap(), "nor for another instance");
+}
+
 fn shard() -> (Shard, KeyRecord) {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
@@ -265,7 +340,7 @@ fn nobody(number: usize) -> Digest {
 }
 
 fn take(shard: &Shard, tally: &mut Tally, digest: Digest, count: u32, age_ms: u64) -> bool {
-    tally.take(&shard.sql, &[Use { digest, count, age_ms }], shard.now()).unwrap()
+    tally.take(&shard.sql, &[Use { digest, count, age_ms, scopes: 0 }], shard.now()).unwrap()
 }
 
 /// Day, count and time of last use of each row.

@@ -333,8 +333,12 @@ impl World {
         let suspended = self.within(&subject.suspended, millis, began);
         let (key_fits, account_fits) = match decision {
             Decision::Allow(_) => (keys.contains(&Key::Active), suspended.contains(&false)),
-            Decision::Deny(Denial::InvalidToken(TokenFault::Revoked)) => (keys.contains(&Key::Revoked), true),
-            Decision::Deny(Denial::InvalidToken(TokenFault::Disabled)) => (keys.contains(&Key::Disabled), true),
+            Decision::Deny(Denial::InvalidToken { fault: TokenFault::Revoked, .. }) => {
+                (keys.contains(&Key::Revoked), true)
+            }
+            Decision::Deny(Denial::InvalidToken { fault: TokenFault::Disabled, .. }) => {
+                (keys.contains(&Key::Disabled), true)
+            }
             Decision::Deny(Denial::AccountInactive(AccountFault::Suspended)) => {
                 (keys.contains(&Key::Active), suspended.contains(&true))
             }

@@ -11,7 +11,9 @@ mod histories;
 mod isolate;
 mod lease;
 mod one_rule;
+mod platform;
 mod rewind;
+mod rights;
 mod uses;
 
 #[path = "../authority/support.rs"]

@@ -13,7 +13,7 @@ use super::{
 /// Notes a use of the key with this number; true if somebody has to see to it that it is told.
 fn used(isolate: &mut Isolate<'_>, number: u64) -> bool {
     let now = isolate.now();
-    isolate.view.used(&unknown(number).digest, false, now)
+    isolate.view.used(&unknown(number).digest, 0, false, now)
 }
 
 fn told(call: &Call, number: u64) -> Option<(u32, u64)> {
@@ -244,10 +244,51 @@ fn requests_in_grace_are_told_as_a_number() {
     let mut isolate = Isolate::new(&shard);
     let now = isolate.now();
     for in_grace in [true, false, true] {
-        isolate.view.used(&unknown(1).digest, in_grace, now);
+        isolate.view.used(&unknown(1).digest, 0, in_grace, now);
     }
     let call = isolate.call();
     assert_eq!(call.request.graced, 2);
     isolate.void(&call);
     assert_eq!(isolate.call().request.graced, 0);
+}
+
+#[test]
+fn scopes_ride_along_together_and_are_told_again_if_they_may_have_been_lost() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let digest = unknown(1).digest;
+    let told = |call: &Call| call.request.uses.iter().map(|told| told.scopes).collect::<Vec<_>>();
+    for scopes in [0b1, 0b100, 0b1] {
+        isolate.view.used(&digest, scopes, false, shard.now());
+    }
+    let lost = isolate.call();
+    assert_eq!(told(&lost), [0b101]);
+    isolate.view.used(&digest, 0b10, false, shard.now());
+    isolate.fail(&lost);
+    let probe = isolate.call();
+    isolate.void(&probe);
+    let again = isolate.call();
+    assert_eq!(told(&again), [0b111]);
+    isolate.void(&again);
+    isolate.view.used(&digest, 0b1000, false, shard.now());
+    assert_eq!(told(&isolate.call()), [0b1000], "each once");
+}
+
+#[test]
+fn a_scope_is_never_told_for_a_later_day_than_it_served_on() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let digest = unknown(1).digest;
+    let day = 24 * 60 * 60 * 1_000;
+    shard.advance(day - shard.now().as_millis() % day - 1);
+    isolate.view.used(&digest, 0b1, false, shard.now());
+    let lost = isolate.call();
+    isolate.view.used(&digest, 0b10, false, shard.now());
+    shard.advance(1);
+    isolate.view.used(&digest, 0b100, false, shard.now());
+    isolate.fail(&lost);
+    let probe = isolate.call();
+    isolate.void(&probe);
+    let told = isolate.call();
+    assert_eq!(told.request.uses.iter().map(|told| (told.scopes, told.age_ms)).collect::<Vec<_>>(), [(0b100, 0)]);
 }

@@ -2,9 +2,9 @@
 
 use keygate::{
     authority::command::Refusal,
-    credential::{AccountRef, Environment, KeyId},
+    credential::{AccountRef, Environment, KeyId, WorkspaceId},
     http::{self, Code, Problem},
-    policy::{Denial, Principal, Scope, ScopeSet, UnixMillis},
+    policy::{Denial, Fields, Principal, Scope, ScopeSet, UnixMillis, Workspace},
 };
 use serde_json::{Value, json};
 
@@ -26,11 +26,20 @@ struct Operation {
 }
 
 const ACCOUNT: &str = "accounts/{account_id}";
+const BY_EXTERNAL_ID: &str = "accounts/by-external-id/{external_id}";
+const ACCESS_REQUESTS: &str = "accounts/{account_id}/access-requests";
+const SCOPES: &str = "accounts/{account_id}/scopes";
 const AUDIT: &str = "accounts/{account_id}/audit";
+const SESSIONS: &str = "accounts/{account_id}/sessions";
 const KEYS: &str = "accounts/{account_id}/keys";
 const LOOKUP: &str = "accounts/{account_id}/keys/lookup";
 const KEY: &str = "accounts/{account_id}/keys/{key_id}";
+const PLATFORM: &str = "platform";
 const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
+const REVOKE_ALL: &str = "accounts/{account_id}/keys/revoke-all";
+const WORKSPACES: &str = "accounts/{account_id}/workspaces";
+const WORKSPACE: &str = "accounts/{account_id}/workspaces/{workspace_id}";
+const ARCHIVE: &str = "accounts/{account_id}/workspaces/{workspace_id}/archive";
 
 #[rustfmt::skip]
 const OPERATIONS: &[Operation] = &[
@@ -38,13 +47,25 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "GET", path: "accounts", name: "listAccounts", summary: "List the accounts, newest first.", answer: "AccountPage", refusals: &[] },
     Operation { method: "GET", path: ACCOUNT, name: "getAccount", summary: "Read an account.", answer: "Account", refusals: &[Code::NotFound] },
     Operation { method: "PATCH", path: ACCOUNT, name: "changeAccount", summary: "Change an account. Absent members stay as they are.", answer: "ChangedAccount", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "PUT", path: BY_EXTERNAL_ID, name: "putAccount", summary: "Change the account with this external_id, absent members staying as they are; or create it.", answer: "ChangedAccount", refusals: &[] },
+    Operation { method: "POST", path: ACCESS_REQUESTS, name: "requestAccess", summary: "Ask for the account to be active in an environment. An operator approves it by setting `api_access`.", answer: "ChangedAccount", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "GET", path: SCOPES, name: "listScopes", summary: "List the scopes that keys of the account can have.", answer: "Scopes", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: AUDIT, name: "listAudit", summary: "List what was changed in an account, newest first.", answer: "AuditPage", refusals: &[Code::NotFound] },
-    Operation { method: "POST", path: KEYS, name: "issueKey", summary: "Issue a key.", answer: "IssuedKey", refusals: &[Code::NotFound, Code::AccountInactive, Code::LimitReached] },
+    Operation { method: "POST", path: KEYS, name: "issueKey", summary: "Issue a key or an admin credential.", answer: "IssuedKey", refusals: &[Code::NotFound, Code::AccountInactive, Code::Conflict, Code::LimitReached] },
     Operation { method: "GET", path: KEYS, name: "listKeys", summary: "List the keys of an account, newest first.", answer: "KeyPage", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: SESSIONS, name: "createSession", summary: "Mint an admin credential that works for 15 minutes.", answer: "IssuedKey", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: LOOKUP, name: "lookUpKey", summary: "Which key is this text?", answer: "Key", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: KEY, name: "getKey", summary: "Read a key.", answer: "Key", refusals: &[Code::NotFound] },
     Operation { method: "PATCH", path: KEY, name: "changeKey", summary: "Change a key. Absent members stay as they are.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "POST", path: REVOKE_ALL, name: "revokeAllKeys", summary: "Revoke all keys that there are now, at once and for good. Repeating it is a success.", answer: "AllRevoked", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: WORKSPACES, name: "createWorkspace", summary: "Create a workspace.", answer: "CreatedWorkspace", refusals: &[Code::NotFound, Code::LimitReached] },
+    Operation { method: "GET", path: WORKSPACES, name: "listWorkspaces", summary: "List the workspaces of an account, newest first.", answer: "WorkspacePage", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: WORKSPACE, name: "getWorkspace", summary: "Read a workspace.", answer: "AdminWorkspace", refusals: &[Code::NotFound] },
+    Operation { method: "PATCH", path: WORKSPACE, name: "changeWorkspace", summary: "Change a workspace. Absent members stay as they are.", answer: "ChangedWorkspace", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "POST", path: ARCHIVE, name: "archiveWorkspace", summary: "Archive a workspace, for good: no key can name it any more. Repeating it is a success.", answer: "ChangedWorkspace", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: REVOKE, name: "revokeKey", summary: "Revoke a key, for good. Repeating it is a success.", answer: "ChangedKey", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: PLATFORM, name: "getPlatform", summary: "Which features are on for every account?", answer: "Platform", refusals: &[] },
+    Operation { method: "PUT", path: PLATFORM, name: "setPlatform", summary: "Set the features that are on for every account. After a 503 repeating it is safe, and needed.", answer: "ChangedPlatform", refusals: &[] },
 ];
 
 /// The whole document.
@@ -61,7 +82,7 @@ pub fn document() -> Value {
         "servers": [{ "url": "/_keygate" }],
         "tags": [
             { "name": "keys", "description": "For holders of an API key, and proxies in front of an API." },
-            { "name": "admin", "description": "For the operator, with the root token." },
+            { "name": "admin", "description": "For the operator, with the root token, and for administrators of one account." },
             { "name": "self", "description": "For anyone." },
         ],
         "paths": paths(),
@@ -69,10 +90,13 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key." },
                 "rootToken": { "type": "http", "scheme": "bearer", "description": "The operator's KEYGATE_ROOT_TOKEN." },
+                "adminCredential": { "type": "http", "scheme": "bearer", "description": "An admin credential or a session of the account." },
             },
             "parameters": {
                 "account_id": in_path("account_id", schemas::account_id()),
                 "key_id": in_path("key_id", schemas::key_id()),
+                "external_id": in_path("external_id", schemas::given("external_id")),
+                "workspace_id": in_path("workspace_id", schemas::workspace_id()),
                 "X-Keygate-Actor": in_header("X-Keygate-Actor", false, schemas::actor(),
                     "Who, in your own product, orders this. Kept as `created_by` and in the audit."),
                 "Idempotency-Key": in_header("Idempotency-Key", false, schemas::idempotency_key(),
@@ -96,8 +120,14 @@ pub fn codes() -> Vec<Code> {
     let after = |code: Code| match code {
         Code::MissingCredential => Some(Code::InvalidRequest),
         Code::InvalidRequest => Some(Code::InvalidToken),
-        Code::InvalidToken => Some(Code::InsufficientScope),
-        Code::InsufficientScope => Some(Code::AccountInactive),
+        Code::InvalidToken => Some(Code::KeyRevoked),
+        Code::KeyRevoked => Some(Code::KeyExpired),
+        Code::KeyExpired => Some(Code::KeyDisabled),
+        Code::KeyDisabled => Some(Code::WorkspaceRequired),
+        Code::WorkspaceRequired => Some(Code::WorkspaceForbidden),
+        Code::WorkspaceForbidden => Some(Code::InsufficientScope),
+        Code::InsufficientScope => Some(Code::InsufficientRole),
+        Code::InsufficientRole => Some(Code::AccountInactive),
         Code::AccountInactive => Some(Code::NotFound),
         Code::NotFound => Some(Code::MethodNotAllowed),
         Code::MethodNotAllowed => Some(Code::Conflict),
@@ -121,7 +151,9 @@ fn paths() -> Value {
     for operation in OPERATIONS {
         let path = &mut paths[format!("/admin/v1/{}", operation.path)];
         path[operation.method.to_lowercase()] = administer(&api, operation);
-        let names = ["account_id", "key_id"].into_iter().filter(|name| operation.path.contains(name));
+        let names = ["account_id", "key_id", "workspace_id", "external_id"]
+            .into_iter()
+            .filter(|name| operation.path.contains(&format!("{{{name}}}")));
         let parameters: Vec<Value> = names.map(parameter_reference).collect();
         if !parameters.is_empty() {
             path["parameters"] = parameters.into();
@@ -131,12 +163,24 @@ fn paths() -> Value {
     for method in ["get", "head", "post", "put", "patch", "delete", "options"] {
         paths["/verify"][method] = verify(method);
     }
-    paths["/verify"]["parameters"] = json!([{
-        "name": "scope",
-        "in": "query",
-        "description": "All of these are needed, and all of those that a space separates in one.",
-        "schema": { "type": "array", "items": schemas::demanded() },
-    }]);
+    let parameter = |name: &str, place: &str, description: &str, schema: Value| json!({ "name": name, "in": place, "description": description, "schema": schema });
+    paths["/verify"]["parameters"] = json!([
+        parameter(
+            "scope",
+            "query",
+            "All of these are needed, and all of those that a space separates in one.",
+            json!({ "type": "array", "items": schemas::demanded() }),
+        ),
+        parameter("feature", "query", "404 unless the account has this feature.", schemas::feature()),
+        parameter(
+            "workspace",
+            "query",
+            "A workspace is needed: the one that X-Workspace-ID names, or the only one that the key may use.",
+            json!({ "type": "string", "enum": ["required"] }),
+        ),
+        parameter("environment", "query", "Only keys of this environment are accepted.", schemas::given("environment")),
+        parameter(http::WORKSPACE_HEADER, "header", "The workspace of the request.", schemas::workspace_id()),
+    ]);
     let own = |name: &str, summary: &str, answer: Value, codes: &[Code]| {
         let mut responses = all_refusals(codes);
         responses["200"] = answer;
@@ -150,6 +194,14 @@ fn paths() -> Value {
     );
     whoami["tags"] = json!(["keys"]);
     whoami["security"] = json!([{ "apiKey": [] }]);
+    let mut workspaces = own(
+        "workspaces",
+        "Which workspaces may this key be used in?",
+        success("Workspaces"),
+        &[&HOLDER[..], &[Code::AccountInactive]].concat(),
+    );
+    workspaces["tags"] = json!(["keys"]);
+    workspaces["security"] = json!([{ "apiKey": [] }]);
     let mut health = own(
         "health",
         "Does this Worker run? And how are its slots?",
@@ -166,7 +218,9 @@ fn paths() -> Value {
     }]);
     let described = json!({ "description": "OK", "headers": no_store(), "content": { "application/json": { "schema": { "type": "object" } } } });
     let openapi = own("openapi", "This document.", described, &[Code::InvalidRequest]);
-    for (path, operation) in [("/whoami", whoami), ("/healthz", health), ("/openapi.json", openapi)] {
+    for (path, operation) in
+        [("/whoami", whoami), ("/workspaces", workspaces), ("/healthz", health), ("/openapi.json", openapi)]
+    {
         paths[path]["head"] = head(&operation);
         paths[path]["get"] = operation;
     }
@@ -177,7 +231,8 @@ fn paths() -> Value {
 const HOLDER: [Code; 4] = [Code::InvalidRequest, Code::MissingCredential, Code::InvalidToken, Code::Indeterminate];
 
 fn verify(method: &str) -> Value {
-    let mut responses = all_refusals(&[&HOLDER[..], &[Code::InsufficientScope, Code::AccountInactive]].concat());
+    let mut responses =
+        all_refusals(&[&HOLDER[..], &[Code::InsufficientScope, Code::AccountInactive, Code::NotFound]].concat());
     responses["200"] = json!({ "$ref": "#/components/responses/Allowed" });
     let operation = json!({
         "operationId": if method == "get" { "verify".into() } else { format!("verify_{method}") },
@@ -198,9 +253,16 @@ fn allowed() -> Value {
             "x-keygate-account-id" => schemas::account_id(),
             "x-keygate-environment" => schemas::given("environment"),
             "x-keygate-scopes" => with(json!({ "type": "string" }), "Space separated; empty where there is none."),
+            "x-keygate-workspace-id" => schemas::workspace_id(),
+            "x-keygate-features" => with(json!({ "type": "string" }), "Space separated."),
+            "x-keygate-fields" => with(
+                json!({ "type": "string" }),
+                "JSON: of each resource that is limited, the only fields that the key may see.",
+            ),
             _ => panic!("nothing is said of the header {name}"),
         };
-        headers[name] = json!({ "required": true, "schema": value });
+        let optional = ["x-keygate-workspace-id", "x-keygate-features", "x-keygate-fields"].contains(&name);
+        headers[name] = json!({ "required": !optional, "schema": value });
     }
     json!({ "description": "The key may do this.", "headers": headers })
 }
@@ -209,33 +271,43 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     let path = concrete(operation.path);
     let request = Request::new(operation.method, &path);
     let mut codes = vec![Code::InvalidRequest, Code::MissingCredential, Code::InvalidToken, Code::Indeterminate];
+    codes.extend([Code::InsufficientRole, Code::InsufficientScope, Code::AccountInactive]);
     codes.extend(operation.refusals);
+    // Accounts are the operator's.
+    let callers = if operation.path == "accounts" {
+        json!([{ "rootToken": [] }])
+    } else {
+        json!([{ "rootToken": [] }, { "adminCredential": [] }])
+    };
     let mut described = json!({
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": ["admin"],
-        "security": [{ "rootToken": [] }],
+        "security": callers,
     });
 
     let mut parameters: Vec<Value> = wire::parameters(api, request)
         .iter()
         .map(|name| {
-            let mut schema = schemas::parameter(name);
+            let mut schema = schemas::parameter(operation.path, name);
             let description = schema.as_object_mut().unwrap().remove("description");
             json!({ "name": name, "in": "query", "description": description, "schema": schema })
         })
         .collect();
     if operation.method != "GET" {
-        let members = wire::members(api, request, |name| schemas::example(&schemas::given(name)));
+        let members = wire::members(api, request, |name| schemas::example(&schemas::given_at(operation.path, name)));
         let required = members.iter().any(|member| member.required);
-        let schema = schemas::body(&members);
+        let mut schema = schemas::body(operation.path, &members);
+        if operation.name == "issueKey" {
+            schema = json!({ "oneOf": [schema, of_credential(api, request)] });
+        }
         described["requestBody"] =
             json!({ "required": required, "content": { "application/json": { "schema": schema } } });
         codes.extend([Code::PayloadTooLarge, Code::UnsupportedMediaType]);
     }
     // Where a header does not matter, it can be anything.
     let body = described["requestBody"]["content"]["application/json"]["schema"].as_object();
-    let body = body.map(|schema| schemas::example(&schema.clone().into()));
+    let body = body.map(|schema| schemas::example(schema.get("oneOf").map_or(&json!(schema), |kinds| &kinds[0])));
     let request = Request { body: body.as_ref(), ..request };
     let heeds = |request| api.parse(request).is_err_and(|problem| problem.reply().status == 400);
     if heeds(Request { actor: Some(""), ..request }) {
@@ -253,21 +325,44 @@ fn administer(api: &Api, operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
 
-    let created = operation.method == "POST" && matches!(operation.answer, "CreatedAccount" | "IssuedKey");
+    let created =
+        operation.method == "POST" && matches!(operation.answer, "CreatedAccount" | "IssuedKey" | "CreatedWorkspace");
     let mut responses = all_refusals(&codes);
     let mut answer = success(operation.answer);
-    if !operation.answer.ends_with("Page") {
+    // What is about many things has no version.
+    let many = ["Scopes", "AllRevoked"].contains(&operation.answer) || operation.path == PLATFORM;
+    if !operation.answer.ends_with("Page") && !many {
         answer["headers"]["ETag"] = header_reference("ETag");
     }
     responses[if created { "201" } else { "200" }] = answer;
+    if operation.path == BY_EXTERNAL_ID {
+        let mut created = success("CreatedAccount");
+        created["headers"]["ETag"] = header_reference("ETag");
+        responses["201"] = created;
+    }
     described["responses"] = responses;
     described
+}
+
+/// The body of an issue in the environment `admin`.
+fn of_credential(api: &Api, request: Request<'_>) -> Value {
+    let admin = |name: &str| match name {
+        "environment" => json!("admin"),
+        _ => schemas::example(&schemas::given(name)),
+    };
+    let mut schema = schemas::body(KEYS, &wire::members(api, request, admin));
+    schema["properties"]["environment"] = json!({ "type": "string", "enum": ["admin"] });
+    schema["properties"]["scopes"]["description"] = "What it may grant. Absent: everything.".into();
+    schema
 }
 
 /// A path with an account and a key in it.
 pub fn concrete(path: &str) -> String {
     let account = AccountRef { slot: super::support::SLOT, number: 1 };
-    path.replace("{account_id}", &account.to_string()).replace("{key_id}", "key_00000000000000000000")
+    path.replace("{account_id}", &account.to_string())
+        .replace("{key_id}", "key_00000000000000000000")
+        .replace("{workspace_id}", "ws_0000000000000000")
+        .replace("{external_id}", "cust-42")
 }
 
 fn success(schema: &str) -> Value {
@@ -329,17 +424,40 @@ fn components() -> Value {
     let key_path = format!("{keys_path}/{}", issued["id"].as_str().unwrap());
     let changed_key = api.sent("PATCH", &key_path, Some(json!({ "name": "deploy", "disabled": true })));
     api.sent("POST", &format!("{key_path}/revoke"), None);
+    let all_revoked = api.sent("POST", &format!("{keys_path}/revoke-all"), None);
+    let workspaces_path = format!("{account_path}/workspaces");
+    let created_workspace = api.sent("POST", &workspaces_path, Some(json!({ "name": "Vienna" })));
+    let workspace_path = format!("{workspaces_path}/{}", created_workspace["id"].as_str().unwrap());
+    let changed_workspace = api.sent("PATCH", &workspace_path, Some(json!({ "name": "Wien" })));
+    let limited = json!({
+        "environment": "live",
+        "scopes": ["contacts:read"],
+        "workspaces": [created_workspace["id"]],
+        "fields": { "contacts": ["name"] },
+    });
+    api.sent("POST", &keys_path, Some(limited));
+    let workspace = api.sent("GET", &workspace_path, None);
+    let workspace_page = api.sent("GET", &workspaces_path, None);
+
+    let credential = json!({ "environment": "admin", "role": "viewer" });
+    let credential = api.sent("POST", &keys_path, Some(credential));
+    let session = api.sent("POST", &format!("{account_path}/sessions"), Some(json!({ "actor": "alice" })));
 
     let account = api.sent("GET", &account_path, None);
+    let scopes = api.sent("GET", &format!("{account_path}/scopes"), None);
     let accounts = api.sent("GET", "accounts", None);
     let key = api.sent("GET", &key_path, None);
     let keys = api.sent("GET", &keys_path, None);
     let audit = api.sent("GET", &format!("{account_path}/audit"), None);
+    let changed_platform = api.sent("PUT", PLATFORM, Some(json!({ "features": ["beta"] })));
+    let platform = api.sent("GET", PLATFORM, None);
     let entries: Vec<&Value> = audit["data"].as_array().unwrap().iter().collect();
     let both = entries.iter().flat_map(|entry| [&entry["before"], &entry["after"]]);
     let none = json!({});
     let changes: Vec<&Value> = both.filter(|change| change.is_object()).chain([&none]).collect();
-    let principal: Value = serde_json::from_str(&http::whoami(&principal()).body).unwrap();
+    let whoami = Principal { workspace: None, ..principal() };
+    let workspaces: Value = serde_json::from_str(&http::workspaces(&whoami).body).unwrap();
+    let principal: Value = serde_json::from_str(&http::whoami(&whoami).body).unwrap();
     let brief: Value = serde_json::from_str(&http::health("GET", None).body).unwrap();
     let verbose: Value = serde_json::from_str(&http::verbose_health("ok", 5_055, Vec::new()).body).unwrap();
     let names: Vec<&str> = codes().iter().map(|code| code.parts().0).collect();
@@ -357,16 +475,28 @@ fn components() -> Value {
         "CreatedAccount": and_more("Account", &account, &created_account),
         "ChangedAccount": and_more("Account", &account, &changed_account),
         "AccountPage": object(&[&accounts], |name| schemas::of_page(name, "Account")),
+        "AccessLevel": schemas::access_level(),
+        "CatalogueEntry": schemas::catalogue_entry(),
+        "Scopes": object(&[&scopes], schemas::of_scopes),
         "ApiAccess": schemas::api_access(&account["api_access"]),
         "AuditHead": head,
         "AuditEntry": object(&entries, schemas::of_entry),
         "AuditPage": object(&[&audit], |name| schemas::of_page(name, "AuditEntry")),
         "Changed": object(&changes, schemas::of_change),
-        "Key": object(&[&key, &issued, &changed_key], schemas::of_key),
+        "Key": object(&[&key, &issued, &changed_key, &credential, &session], schemas::of_key),
         "ChangedKey": and_more("Key", &key, &changed_key),
         "IssuedKey": and_more("Key", &key, &issued),
         "KeyPage": object(&[&keys], |name| schemas::of_page(name, "Key")),
+        "Platform": object(&[&platform, &changed_platform], schemas::of_platform),
+        "ChangedPlatform": and_more("Platform", &platform, &changed_platform),
         "Principal": object(&[&principal], schemas::of_principal),
+        "AllRevoked": object(&[&all_revoked], schemas::of_revocation),
+        "AdminWorkspace": object(&[&workspace, &created_workspace, &changed_workspace], schemas::of_admin_workspace),
+        "CreatedWorkspace": and_more("AdminWorkspace", &workspace, &created_workspace),
+        "ChangedWorkspace": and_more("AdminWorkspace", &workspace, &changed_workspace),
+        "WorkspacePage": object(&[&workspace_page], |name| schemas::of_page(name, "AdminWorkspace")),
+        "Workspace": object(&[&workspaces["data"][0]], schemas::of_workspace),
+        "Workspaces": object(&[&workspaces], schemas::of_workspaces),
         "Health": object(&[&brief, &verbose], schemas::of_health),
         "Slot": { "oneOf": [object(&[&api.condition()], schemas::of_health), unreachable] },
         "Problem": object(&problems().iter().collect::<Vec<_>>(), |name| schemas::of_problem(name, &names)),
@@ -399,7 +529,11 @@ fn principal() -> Principal {
         account: AccountRef { slot: 0, number: 1 },
         environment: Environment::Live,
         scopes: ScopeSet::default(),
-        features: Vec::new(),
+        features: vec!["beta".to_owned()],
+        workspace: Some(WorkspaceId::from_bytes([1; 8])),
+        workspaces: vec![Workspace { id: WorkspaceId::from_bytes([1; 8]), name: "Vienna".to_owned() }],
+        fields: Fields::new([("contacts", vec!["name"])]).unwrap(),
+        scopes_used: 0,
         expires_at: Some(UnixMillis::EPOCH),
     }
 }

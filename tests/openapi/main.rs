@@ -42,12 +42,13 @@ fn it_has_every_route_of_the_admin_api_and_no_other() {
     let described: BTreeSet<(String, String)> =
         operations().into_iter().filter_map(|it| it.admin_path().map(|path| (path, it.method))).collect();
     // Every word that a path could have: those of the code, and ids.
-    let source = include_str!("../../src/http/admin/request.rs");
+    let source =
+        [include_str!("../../src/http/admin/request.rs"), include_str!("../../src/http/admin/workspaces.rs")].concat();
     let arms = source.lines().filter(|line| line.contains("=>")).flat_map(|line| line.split('[').skip(1));
     let quoted = arms.flat_map(|arm| arm.split(']').next().unwrap().split('"').skip(1).step_by(2));
     let mut words: BTreeSet<String> = quoted.map(str::to_owned).collect();
     assert!(words.len() >= 5, "the test no longer recognises a route: {words:?}");
-    words.extend(["{account_id}".to_owned(), "{key_id}".to_owned()]);
+    words.extend(["{account_id}", "{key_id}", "{workspace_id}", "{external_id}"].map(str::to_owned));
 
     let mut found = BTreeSet::new();
     let mut paths = vec![String::new()];
@@ -56,6 +57,8 @@ fn it_has_every_route_of_the_admin_api_and_no_other() {
             .iter()
             .flat_map(|path| words.iter().map(move |word| format!("{path}/{word}")))
             .filter(|path| path.matches("_id}").count() <= 2)
+            // Every word is an external id, and an external id is nothing else.
+            .filter(|path| path.contains("/{external_id}") == path.contains("/by-external-id/"))
             .collect();
         for path in &paths {
             for method in wire::methods(&api, &document::concrete(&path[1..])) {
@@ -88,8 +91,7 @@ fn it_has_every_other_endpoint() {
 #[test]
 fn a_body_with_all_members_is_understood_and_each_required_one_is_needed() {
     let api = Api::new();
-    for it in operations() {
-        let Some(schema) = it.body() else { continue };
+    for (it, schema) in bodies() {
         let body = example(&schema);
         it.with(|request| assert!(understood(&api.parse(Request { body: Some(&body), ..request })), "{it:?}"));
         let required = schema["required"].as_array().cloned().unwrap_or_default();
@@ -116,8 +118,7 @@ fn a_body_with_all_members_is_understood_and_each_required_one_is_needed() {
 #[test]
 fn a_member_that_the_document_does_not_have_is_refused_with_those_that_it_has() {
     let api = Api::new();
-    for it in operations() {
-        let Some(schema) = it.body() else { continue };
+    for (it, schema) in bodies() {
         let mut body = example(&schema);
         body[UNKNOWN] = json!(1);
         it.with(|request| {
@@ -132,8 +133,7 @@ fn a_member_that_the_document_does_not_have_is_refused_with_those_that_it_has() 
 #[test]
 fn null_is_understood_where_the_document_has_it_and_nowhere_else() {
     let api = Api::new();
-    for it in operations() {
-        let Some(schema) = it.body() else { continue };
+    for (it, schema) in bodies() {
         for (name, of_member) in schema["properties"].as_object().unwrap() {
             let mut body = example(&schema);
             body[name] = Value::Null;
@@ -154,7 +154,8 @@ fn query_parameters_are_those_of_the_document_with_its_bounds() {
     let api = Api::new();
     for it in operations().iter().filter(|it| it.admin_path().is_some()) {
         let parameters = it.query_parameters();
-        let ask = |query: &str| it.with(|request| api.parse(Request { query, ..request }));
+        let body = it.body().map(|schema| example(&schema));
+        let ask = |query: &str| it.with(|request| api.parse(Request { query, body: body.as_ref(), ..request }));
         let refused = refusal(ask(&format!("{UNKNOWN}=1")));
         assert_eq!(refused["field"], UNKNOWN, "{it:?}");
         let described: BTreeSet<String> = parameters.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect();
@@ -205,14 +206,13 @@ fn what_may_wait_says_when_it_counts_and_nothing_else_does() {
             assert_eq!((waits("wait="), waits("wait=mirrored")), (None, None), "{it:?}");
         }
     }
-    assert_eq!(waiting, 3);
+    assert_eq!(waiting, 10);
 }
 
 #[test]
 fn bounds_of_members_are_those_of_the_document() {
     let api = Api::new();
-    for it in operations() {
-        let Some(schema) = it.body() else { continue };
+    for (it, schema) in bodies() {
         for (name, of_member) in schema["properties"].as_object().unwrap() {
             let fits = |value: Value| {
                 let mut body = example(&schema);
@@ -271,11 +271,14 @@ fn operations_have_names_of_their_own_and_parameters_for_their_paths() {
         assert!(names.insert(it.operation["operationId"].to_string()), "{it:?}");
         assert_eq!(it.path.contains("{account_id}"), it.parameters().iter().any(|it| it["name"] == "account_id"));
         assert_eq!(it.path.contains("{key_id}"), it.parameters().iter().any(|it| it["name"] == "key_id"));
+        let named = it.parameters().iter().any(|it| it["name"] == "external_id" && it["in"] == "path");
+        assert_eq!(it.path.contains("{external_id}"), named);
+        assert_eq!(it.path.contains("{workspace_id}"), it.parameters().iter().any(|it| it["name"] == "workspace_id"));
     }
 }
 
 /// An operation of the committed document.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Described {
     method: String,
     path: String,
@@ -289,9 +292,15 @@ impl Described {
         self.path.strip_prefix("/admin/v1/").map(str::to_owned)
     }
 
+    /// The schema of its body, or of the first kind that there is.
     fn body(&self) -> Option<Value> {
+        self.kinds_of_body().into_iter().next()
+    }
+
+    fn kinds_of_body(&self) -> Vec<Value> {
         let schema = &self.operation["requestBody"]["content"]["application/json"]["schema"];
-        (!schema.is_null()).then(|| schema.clone())
+        let kinds = schema["oneOf"].as_array().cloned();
+        kinds.unwrap_or_else(|| if schema.is_null() { Vec::new() } else { vec![schema.clone()] })
     }
 
     fn parameters(&self) -> Vec<Value> {
@@ -323,6 +332,12 @@ fn operations() -> Vec<Described> {
     }
     assert!(all.len() > 15);
     all
+}
+
+/// Every kind of body, with its operation.
+fn bodies() -> Vec<(Described, Value)> {
+    let kinds = |it: Described| it.kinds_of_body().into_iter().map(move |schema| (it.clone(), schema));
+    operations().into_iter().flat_map(|it| kinds(it).collect::<Vec<_>>()).collect()
 }
 
 fn committed() -> Value {

@@ -4,10 +4,17 @@
 use std::sync::LazyLock;
 
 use keygate::{
-    authority::{ListedStatus, audit::ACTIONS},
+    authority::{
+        ListedStatus,
+        audit::ACTIONS,
+        settings::{ACCESS_LEVELS_MAX, NamePolicy},
+    },
     credential::{Brand, Environment, NumberedSecret},
     http::{FEATURES_MAX, MAX_ACTIVE_KEYS_MAX, NAME_CHARACTERS_MAX, REFERENCE_BYTES_MAX, admin},
-    policy::{Access, AccountStatus, MAX_SCOPES},
+    policy::{
+        Access, AccountStatus, CATALOGUE_MAX, DESCRIPTION_MAX, FIELDS_BYTES_MAX, MAX_SCOPES, Role, VERBS_MAX,
+        WORKSPACES_MAX,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -26,9 +33,9 @@ pub fn object(samples: &[&Value], schema: impl Fn(&str) -> Value) -> Value {
 }
 
 /// The body of a request that takes these members.
-pub fn body(members: &[Member]) -> Value {
-    let properties: Map<String, Value> =
-        members.iter().map(|member| (member.name.clone(), or_null_if(member.nullable, given(&member.name)))).collect();
+pub fn body(path: &str, members: &[Member]) -> Value {
+    let schema = |member: &Member| or_null_if(member.nullable, given_at(path, &member.name));
+    let properties: Map<String, Value> = members.iter().map(|member| (member.name.clone(), schema(member))).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     let required: Vec<&str> = members.iter().filter(|member| member.required).map(|member| &*member.name).collect();
     if !required.is_empty() {
@@ -37,9 +44,41 @@ pub fn body(members: &[Member]) -> Value {
     schema
 }
 
+/// A member of the body of a request to `path`, where that makes a difference: accounts and keys have `scopes` of
+/// different kinds.
+pub fn given_at(path: &str, name: &str) -> Value {
+    match (path.rsplit('/').next(), name) {
+        (Some("revoke-all"), "environment") => {
+            let any = [Environment::Live, Environment::Test, Environment::Admin];
+            with(word(any.map(|one| one.as_str().into()).into()), "Only keys of this one. Absent: `live` and `test`.")
+        }
+        (Some("keys" | "sessions"), "scopes") => given(name),
+        (_, "scopes") => catalogue(),
+        _ => given(name),
+    }
+}
+
 /// A member of a request body.
 pub fn given(name: &str) -> Value {
     match name {
+        "workspaces" => with(
+            json!({
+                "type": "array",
+                "items": workspace_id(),
+                "minItems": 1,
+                "uniqueItems": true,
+                "examples": [["ws_5f1c0a9be2d34877"]],
+            }),
+            &format!(
+                "The only workspaces that the key may be used in, at most {WORKSPACES_MAX}. Null: all, also later ones."
+            ),
+        ),
+        "fields" => with(
+            fields(),
+            &format!(
+                "Of each resource to be limited, which a scope must reach, the only fields that it may see. At most {FIELDS_BYTES_MAX} bytes."
+            ),
+        ),
         "name" => with(label(), "For people to read. Not blank."),
         "external_id" => with(reference("cust-42"), "The id in your own product. No two accounts have the same."),
         "brand" => with(brand(), "What the account's keys begin with. Prefixes known as other vendors' are refused."),
@@ -51,25 +90,58 @@ pub fn given(name: &str) -> Value {
         "api_access" => reference_to("ApiAccess"),
         "features" => with(features(), "Features switched on. Duplicates are dropped."),
         "default_scopes" => with(scopes(), &format!("What a key gets that is issued without `scopes`. {}", distinct())),
-        "environment" => with(word(environments()), "Which environment the key is for."),
-        "scopes" => {
-            with(scopes(), &format!("What the key may do. Absent: the account's default_scopes. {}", distinct()))
+        "name_policy" => with(
+            word(NamePolicy::ALL.map(|policy| policy.as_str().into()).to_vec()),
+            "Which names new keys may have, and those that are renamed. `unique`: one that no other key of the \
+             environment has that is neither revoked nor expired.",
+        ),
+        "access_levels" => with(
+            json!({
+                "type": "object",
+                "additionalProperties": reference_to("AccessLevel"),
+                "propertyNames": line(admin::ACCESS_LEVEL_CHARACTERS_MAX, "Read only"),
+                "maxProperties": ACCESS_LEVELS_MAX,
+                "examples": [{ "Read only": { "description": "Sees everything", "scopes": ["*:read"] } }],
+            }),
+            "Scopes to issue keys with, by name.",
+        ),
+        "access_level_required" => with(flag(), "Each new key must name an access level."),
+        "plan" => with(label(), "What the account pays for, in the operator's words."),
+        "explain_refusals" => with(
+            flag(),
+            "The holder of a genuine key learns that it was revoked, has expired or is disabled. Others never do.",
+        ),
+        "note" => with(line(admin::NOTE_CHARACTERS_MAX, "For our CRM"), "For whoever decides."),
+        "access_level" => with(
+            line(admin::ACCESS_LEVEL_CHARACTERS_MAX, "Read only"),
+            "The access level of the account that the key is based on.",
+        ),
+        "environment" => with(word(environments()), "Which environment it is about."),
+        "scopes" => with(
+            scopes(),
+            &format!(
+                "What the key may do. Absent: what its access_level says, or the account's default_scopes. {}",
+                distinct()
+            ),
+        ),
+        "role" => with(word(roles()), "How much it administers."),
+        "actor" => {
+            with(reference("alice"), "Who acts with it, in your own product: `X-Keygate-Actor` of all its calls.")
         }
         "not_before" => {
             with(instant("2029-01-31T00:00:00Z"), "Refused before this instant, which is before `expires_at`.")
         }
         "expires_at" => with(instant("2030-01-31T00:00:00Z"), "Refused from this instant on, which is in the future."),
-        "disabled" => {
-            with(json!({ "type": "boolean", "examples": [true] }), "True refuses the key until it is enabled again.")
-        }
+        "disabled" => with(flag(), "True refuses the key until it is enabled again."),
         "key" => with(json!({ "type": "string", "examples": [KEY_TEXT] }), "The text of a key."),
         _ => panic!("nothing is said of the member {name}"),
     }
 }
 
 /// A query parameter.
-pub fn parameter(name: &str) -> Value {
+pub fn parameter(path: &str, name: &str) -> Value {
     match name {
+        "status" if path.ends_with("/workspaces") => with(word(workspace_statuses()), "Only workspaces in this state."),
         "limit" => {
             let (default, maximum) = limits(&Api::new());
             with(
@@ -81,7 +153,7 @@ pub fn parameter(name: &str) -> Value {
         "external_id" => {
             with(json!({ "type": "string", "examples": ["cust-42"] }), "Only the account with this external_id.")
         }
-        "environment" => with(word(environments()), "Only keys of this environment."),
+        "environment" => with(word(all_environments()), "Only keys of this environment. Absent: all but `admin`."),
         "status" => with(word(key_statuses()), "Only keys in this state."),
         "pepper" => with(
             json!({ "type": "integer", "minimum": 0, "maximum": NumberedSecret::MAX_ID, "examples": [1] }),
@@ -91,7 +163,7 @@ pub fn parameter(name: &str) -> Value {
         "actor" => with(json!({ "type": "string", "examples": ["alice"] }), "Only what this actor ordered."),
         "subject" => with(
             json!({ "type": "string", "examples": ["key_c06af5216d9a4ed13f06"] }),
-            "Only what was done to this account or key.",
+            "Only what was done to this account, key or workspace.",
         ),
         "wait" => with(
             word(vec!["effective".into()]),
@@ -105,7 +177,10 @@ pub fn parameter(name: &str) -> Value {
 pub fn of_account(name: &str) -> Value {
     match name {
         "id" => account_id(),
-        "external_id" | "max_active_keys" => or_null_if(true, given(name)),
+        "external_id" | "max_active_keys" | "plan" => or_null_if(true, given(name)),
+        "scopes" => or_null_if(true, catalogue()),
+        "access_note" => with(or_null_if(true, given("note")), "What was said with the last request for access."),
+        "name_policy" | "access_levels" | "access_level_required" | "explain_refusals" => given(name),
         "audit_head" => reference_to("AuditHead"),
         "name" | "brand" | "status" | "api_access" | "features" | "default_scopes" => given(name),
         _ => of_both(name),
@@ -119,12 +194,42 @@ pub fn of_key(name: &str) -> Value {
         "key" => with(json!({ "type": "string", "examples": [KEY_TEXT] }), "The key itself. Nobody will see it again."),
         "account_id" => account_id(),
         "name" => or_null_if(true, given("name")),
-        "environment" => given("environment"),
-        "scopes" => with(scopes(), "What it may do."),
+        "environment" => word(all_environments()),
+        "role" => with(given("role"), "Of admin credentials: how much they administer."),
+        "actor" => with(given("actor"), "Of sessions: who acts with them."),
+        "parent" => with(
+            text("^(root|key_[0-9a-f]{20})$", "root"),
+            "Of sessions: the credential that minted them, and that they end with.",
+        ),
+        "scopes" => with(scopes(), "What it may do; of admin credentials: what they may grant."),
+        "access_level" => or_null_if(true, given(name)),
+        "workspaces" => with(
+            json!({ "type": ["array", "null"], "items": workspace_id() }),
+            "The only workspaces that it may be used in; null: all.",
+        ),
+        "fields" => with(fields(), "Of each resource that is limited, the only fields that it may see."),
         "status" => word(key_statuses()),
         "hint" => with(text_example("kg_live_...USM7"), "Beginning and end of the key, to recognise it by."),
         "not_before" | "expires_at" => or_null_if(true, given(name)),
+        "scopes_last_used" => with(
+            json!({
+                "type": "object",
+                "additionalProperties": { "type": ["string", "null"], "format": "date", "examples": ["2027-01-31"] },
+            }),
+            "For each of `scopes` the day (UTC) on which it last served, as far as is known. In answers about one key.",
+        ),
         "last_used_at" | "revoked_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
+        _ => of_both(name),
+    }
+}
+
+/// A member of the platform.
+pub fn of_platform(name: &str) -> Value {
+    match name {
+        "features" => {
+            with(features(), "On for every account; where the slots differ, those that are on in all of them.")
+        }
+        "consistent" => with(json!({ "type": "boolean" }), "False: the slots differ. Set the list again."),
         _ => of_both(name),
     }
 }
@@ -148,11 +253,15 @@ pub fn of_entry(name: &str) -> Value {
         "number" => with(json!({ "type": "integer", "minimum": 1 }), "Its place in the account's chain."),
         "at" => instant("2027-01-31T00:00:00.000Z"),
         "sequence" => with(json!({ "type": "integer", "minimum": 1 }), "Its place among all changes of the slot."),
-        "credential" => with(text_example("root"), "The credential that ordered it, by its public name."),
+        "credential" => with(
+            text_example("root"),
+            "The credential that ordered it, by its public name: `root`, or the id of an admin credential.",
+        ),
         "actor" => with(or_null_if(true, reference("alice")), "The X-Keygate-Actor who ordered it."),
         "action" => word(ACTIONS.map(Value::from).into()),
         "subject" => {
-            with(text("^(acct_[0-9a-f]{10}|key_[0-9a-f]{20})$", "key_c06af5216d9a4ed13f06"), "The account or key.")
+            let names = "^(acct_[0-9a-f]{10}|key_[0-9a-f]{20}|ws_[0-9a-f]{16})$";
+            with(text(names, "key_c06af5216d9a4ed13f06"), "The account, key or workspace.")
         }
         "before" => with(
             json!({ "anyOf": [reference_to("Changed"), { "type": "null" }] }),
@@ -172,10 +281,16 @@ pub fn of_entry(name: &str) -> Value {
 pub fn of_change(name: &str) -> Value {
     let mut statuses = account_statuses();
     statuses.extend(key_statuses().into_iter().filter(|status| !account_statuses().contains(status)));
+    statuses.push("archived".into());
     match name {
+        "environments" => with(
+            json!({ "type": "array", "items": word(vec!["live".into(), "test".into(), "admin".into()]) }),
+            "Those whose keys were all revoked.",
+        ),
+        "workspaces" | "fields" => of_key(name),
         "status" => word(statuses),
         "name" => or_null_if(true, label()),
-        "scopes" => scopes(),
+        "scopes" => json!({ "anyOf": [scopes(), or_null_if(true, catalogue())] }),
         "not_before" | "expires_at" => or_null_if(true, instant("2030-01-31T00:00:00.000Z")),
         _ => of_account_or_key(name),
     }
@@ -183,7 +298,7 @@ pub fn of_change(name: &str) -> Value {
 
 fn of_account_or_key(name: &str) -> Value {
     match name {
-        "environment" | "hint" | "revoked_at" => of_key(name),
+        "environment" | "hint" | "revoked_at" | "role" | "actor" | "access_level" => of_key(name),
         _ => of_account(name),
     }
 }
@@ -209,9 +324,118 @@ pub fn of_page(name: &str, items: &str) -> Value {
 pub fn of_principal(name: &str) -> Value {
     match name {
         "key_id" => key_id(),
-        "features" => features(),
+        "environment" => given(name),
+        "features" => with(
+            json!({ "type": "array", "items": feature(), "examples": [["beta"]] }),
+            "Those of the account, and those that every account has.",
+        ),
+        "fields" => with(fields(), "Of each resource that is limited, the only fields that the key may see."),
+        "workspaces" => {
+            with(json!({ "type": "array", "items": reference_to("Workspace") }), "Those that the key may be used in.")
+        }
         _ => of_key(name),
     }
+}
+
+/// A member of a workspace.
+pub fn of_workspace(name: &str) -> Value {
+    match name {
+        "id" => workspace_id(),
+        "name" => with(label(), "For people to read."),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// A member of a workspace as administrators see it.
+pub fn of_admin_workspace(name: &str) -> Value {
+    match name {
+        "account_id" => account_id(),
+        "status" => word(workspace_statuses()),
+        "archived_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
+        "id" | "name" => of_workspace(name),
+        _ => of_both(name),
+    }
+}
+
+/// A member of the answer to a revocation of all keys.
+pub fn of_revocation(name: &str) -> Value {
+    match name {
+        "account_id" => account_id(),
+        "environments" => of_change(name),
+        "revoked_at" => with(
+            instant("2027-01-31T00:00:00.000Z"),
+            "When the last of them were revoked. Where no key was left, that was earlier.",
+        ),
+        _ => of_both(name),
+    }
+}
+
+/// A member of a list of workspaces, which has no pages.
+pub fn of_workspaces(name: &str) -> Value {
+    of_page(name, "Workspace")
+}
+
+/// A member of the scopes that keys of an account can have.
+pub fn of_scopes(name: &str) -> Value {
+    match name {
+        "data" => json!({ "type": "array", "items": reference_to("CatalogueEntry") }),
+        "source" => with(
+            word(["account", "deployment", "none"].map(Value::from).into()),
+            "Whose catalogue it is. `none`: there is none, and every well-formed scope is accepted.",
+        ),
+        _ => panic!("nothing is said of the member {name}"),
+    }
+}
+
+/// Scopes with a name.
+pub fn access_level() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "description": or_null_if(true, line(DESCRIPTION_MAX, "Sees everything")), "scopes": scopes() },
+        "required": ["scopes"],
+        "additionalProperties": false,
+    })
+}
+
+/// A resource of a scope catalogue.
+pub fn catalogue_entry() -> Value {
+    let name = || text("^[a-z][a-z0-9_-]{0,31}$", "contacts");
+    json!({
+        "type": "object",
+        "properties": {
+            "resource": with(name(), "As in scopes."),
+            "description": with(line(DESCRIPTION_MAX, "People and companies"), "For people to read."),
+            "verbs": { "type": "array", "items": name(), "minItems": 1, "uniqueItems": true, "examples": [["read"]] },
+        },
+        "required": ["resource", "description", "verbs"],
+        "additionalProperties": false,
+    })
+}
+
+fn catalogue() -> Value {
+    let entry = |resource: &str, description: &str| json!({ "resource": resource, "description": description, "verbs": ["read", "write"] });
+    let entries = [entry("contacts", "People"), entry("reports", "What people did")];
+    with(
+        json!({ "type": "array", "items": reference_to("CatalogueEntry"), "minItems": 1, "examples": [entries] }),
+        &format!(
+            "The account's own scope catalogue, at most {CATALOGUE_MAX} resources, each once, with at most {VERBS_MAX} \
+             verbs. Null: the deployment's."
+        ),
+    )
+}
+
+fn flag() -> Value {
+    json!({ "type": "boolean", "examples": [true] })
+}
+
+/// The name of a workspace.
+pub fn workspace_id() -> Value {
+    text("^ws_[0-9a-f]{16}$", "ws_5f1c0a9be2d34877")
+}
+
+/// The name of a feature flag.
+pub fn feature() -> Value {
+    text("^[a-z][a-z0-9_-]{0,63}$", "beta")
 }
 
 /// A member of the health of the Worker, or of one of its slots.
@@ -355,9 +579,26 @@ fn brand() -> Value {
     schema
 }
 
+fn fields() -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[a-z][a-z0-9_-]{0,31}$" },
+        "additionalProperties": {
+            "type": "array",
+            "items": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" },
+            "minItems": 1,
+            "uniqueItems": true,
+        },
+        "examples": [{ "contacts": ["name", "email"] }],
+    })
+}
+
+fn workspace_statuses() -> Vec<Value> {
+    vec!["active".into(), "archived".into()]
+}
+
 fn features() -> Value {
-    let one = text("^[a-z][a-z0-9_-]{0,63}$", "beta");
-    json!({ "type": "array", "items": one, "maxItems": FEATURES_MAX, "examples": [["beta"]] })
+    json!({ "type": "array", "items": feature(), "maxItems": FEATURES_MAX, "examples": [["beta"]] })
 }
 
 fn scopes() -> Value {
@@ -382,6 +623,14 @@ fn environments() -> Vec<Value> {
     [Environment::Live, Environment::Test].map(|environment| environment.as_str().into()).to_vec()
 }
 
+fn all_environments() -> Vec<Value> {
+    [environments(), vec![Environment::Admin.as_str().into()]].concat()
+}
+
+fn roles() -> Vec<Value> {
+    [Role::Viewer, Role::Admin].map(|role| role.as_str().into()).to_vec()
+}
+
 fn account_statuses() -> Vec<Value> {
     [AccountStatus::Active, AccountStatus::Suspended].map(|status| status.as_str().into()).to_vec()
 }
@@ -396,6 +645,14 @@ fn key_statuses() -> Vec<Value> {
 fn label() -> Value {
     static LABEL: LazyLock<Value> = LazyLock::new(find_label);
     LABEL.clone()
+}
+
+/// A line for people, of other length.
+fn line(characters_max: usize, example: &str) -> Value {
+    let mut line = label();
+    line["maxLength"] = characters_max.into();
+    line["examples"] = json!([example]);
+    line
 }
 
 fn find_label() -> Value {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use keygate::{
     authority::{
+        admins::Caller,
         command::{self, Circumstances, Failure},
         lease::Terms,
         query, schema,
@@ -13,7 +14,7 @@ use keygate::{
         Problem, Reply,
         admin::{self, AdminRequest, Facts},
     },
-    policy::UnixMillis,
+    policy::{Catalogue, UnixMillis},
 };
 use serde_json::{Value, json};
 
@@ -70,6 +71,7 @@ impl Api {
             path: request.path,
             query: request.query,
             content_type: Some("application/json"),
+            caller: Caller::Root,
             actor: request.actor,
             idempotency_key: request.idempotency_key,
             command_id: &format!("{:032x}", self.requests.get()),
@@ -93,8 +95,14 @@ impl Api {
             },
             Ok(AdminRequest::Do(order)) => {
                 let nonce = [self.requests.get(); 32];
-                let circumstances = Circumstances { slot: SLOT, peppers: &self.peppers, now: now(), nonce };
-                let render = |answer: &_| admin::stored(&order.command, answer, now(), now());
+                let circumstances = Circumstances {
+                    slot: SLOT,
+                    peppers: &self.peppers,
+                    catalogue: Catalogue::compiled(),
+                    now: now(),
+                    nonce,
+                };
+                let render = |answer: &_| admin::stored(answer, now(), now());
                 match command::execute(&self.sql, &order, &circumstances, render) {
                     Ok(done) => admin::complete(&done.answer, done.text.as_ref(), true),
                     Err(Failure::Refused(refusal)) => Problem::refusal(refusal).reply(),

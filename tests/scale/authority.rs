@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use keygate::{
     authority::{
+        admins::Caller,
         command::{self, Answer, Circumstances, Command, NewAccount, NewKey, Order, Precondition},
         copy::SigningKeys,
         journal::{self, CommandId, StoredAnswer},
@@ -16,7 +17,7 @@ use keygate::{
         usage::Tally,
     },
     credential::{AccountRef, Brand, Environment, KeyId, NumberedSecret, Pepper, Peppers, PresentedKey, RecognisedKey},
-    policy::{Access, ApiAccess, ScopeSet, UnixMillis},
+    policy::{Access, ApiAccess, Catalogue, Fields, ScopeSet, UnixMillis},
 };
 
 use super::database::Counted;
@@ -70,12 +71,12 @@ impl Population {
             let command = if number < accounts { new_account(number) } else { new_key(holders[number % accounts]) };
             let (answer, _) = population.carry_out(command, number as u64, time(number)).unwrap();
             match answer {
-                Answer::Account(record) => holders.push(record.id),
+                Answer::Created(record) => holders.push(record.id),
                 Answer::Issued { record, text, .. } => {
                     let recognised = population.recognise(text.expose());
                     population.keys.push(Key { recognised, id: record.id() });
                 }
-                Answer::Key(_) => {}
+                _ => {}
             }
             for put in courier.take_due(&population.sql, &population.signing, SLOT, time(number)).unwrap() {
                 courier.finished(&population.sql, &put, true, time(number)).unwrap();
@@ -95,19 +96,20 @@ impl Population {
 
     fn carry_out(&self, command: Command, number: u64, now: UnixMillis) -> Option<(Answer, Vec<KvKey>)> {
         let id = CommandId::new(&format!("command {number}"), true, &[b"request"]);
-        let (actor, credential) = (Some("u-1".into()), "root");
+        let (actor, caller) = (Some("u-1".into()), Caller::Root);
         let precondition = Precondition::Any;
-        let order = Order { command, id, credential, actor, precondition, wait: false, taken_elsewhere: false };
+        let order = Order { command, id, caller, actor, precondition, wait: false, taken_elsewhere: false };
         let mut nonce = [7; 32];
         nonce[..8].copy_from_slice(&number.to_be_bytes());
-        let circumstances = Circumstances { slot: SLOT, peppers: &self.peppers, now, nonce };
+        let circumstances =
+            Circumstances { slot: SLOT, peppers: &self.peppers, catalogue: Catalogue::compiled(), now, nonce };
         let mut seen = None;
         let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
             seen = Some(answer.clone());
             StoredAnswer { status: 200, version: 1, body: "{}".into(), effective_at: None }
         });
         let outdated = committed.ok()?.outdated;
-        journal::settle_mirrored(&self.sql, credential, &order.id, true).unwrap();
+        journal::settle_mirrored(&self.sql, &caller.name(), &order.id, true).unwrap();
         Some((seen?, outdated))
     }
 }
@@ -121,6 +123,7 @@ fn new_account(number: usize) -> Command {
         api_access: ApiAccess { live: Access::Active, test: Access::Active },
         features: Vec::new(),
         default_scopes: ScopeSet::parse(["contacts:read"]).unwrap(),
+        settings: keygate::authority::settings::Settings::default(),
     })
 }
 
@@ -130,7 +133,16 @@ pub fn new_key(account: AccountRef) -> Command {
     let environment = Environment::Live;
     Command::IssueKey {
         account,
-        key: NewKey { name: Some("billing".into()), environment, scopes, not_before: None, expires_at: None },
+        key: NewKey {
+            name: Some("billing".into()),
+            environment,
+            scopes,
+            access_level: None,
+            not_before: None,
+            expires_at: None,
+            workspaces: None,
+            fields: Fields::default(),
+        },
     }
 }
 
@@ -213,7 +225,7 @@ impl<'p> Object<'p> {
             Answer::Issued { record, text, .. } => {
                 Some(Key { recognised: self.population.recognise(text.expose()), id: record.id() })
             }
-            Answer::Account(_) | Answer::Key(_) => None,
+            _ => None,
         }
     }
 

@@ -387,7 +387,7 @@ impl<'p> Model<'p> {
         let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)));
         let now = self.clock();
         let view = &mut self.isolates[number].view;
-        let tell = accepted && view.used(&pending.verification.key().digest, false, now);
+        let tell = accepted && view.used(&pending.verification.key().digest, 1, false, now);
         let renewal = view.renewal(now);
         if let Some(call) = renewal {
             self.send(number, Box::new(call), Then::Nothing);

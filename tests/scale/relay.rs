@@ -29,17 +29,17 @@ pub struct Relay {
     changed_at: HashMap<u64, u64>,
     grants: HashMap<Digest, Rc<str>>,
     accounts: HashMap<u32, Rc<str>>,
-    /// What was used, how often, and when last.
-    uses: HashMap<Digest, (u32, u64)>,
+    /// What was used, how often, when last, and by which scopes.
+    uses: HashMap<Digest, (u32, u64, u128)>,
 }
 
 impl Relay {
     /// Takes what an isolate tells. What it wants and is not at hand; none = it can be answered now.
     pub fn take(&mut self, request: &SyncRequest, now: UnixMillis) -> Option<Vec<Want>> {
-        for Use { digest, count, age_ms } in &request.uses {
+        for Use { digest, count, age_ms, scopes } in &request.uses {
             let at = now.as_millis() - age_ms;
-            let (sum, last) = self.uses.entry(*digest).or_insert((0, at));
-            (*sum, *last) = (*sum + count, at.max(*last));
+            let (sum, last, all) = self.uses.entry(*digest).or_insert((0, at, 0));
+            (*sum, *last, *all) = (*sum + count, at.max(*last), *all | scopes);
         }
         let missing = |want: &&Want| {
             !(self.grants.contains_key(&want.digest) && self.accounts.contains_key(&want.account)) || want.refresh
@@ -60,8 +60,8 @@ impl Relay {
         digests.sort_unstable();
         digests.truncate(USES_MAX);
         let told = digests.into_iter().map(|digest| {
-            let (count, at) = self.uses.remove(&digest).unwrap();
-            Use { digest, count, age_ms: now.as_millis() - at }
+            let (count, at, scopes) = self.uses.remove(&digest).unwrap();
+            Use { digest, count, age_ms: now.as_millis() - at, scopes }
         });
         SyncRequest { known: self.known.clone(), wants, uses: told.collect(), graced: 0 }
     }

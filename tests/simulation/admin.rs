@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use keygate::{
     authority::{
+        admins::Caller,
         command::{AccountChange, Answer, Command, Edit, Order, Precondition, Refusal},
         journal::CommandId,
         query::{Found, Query},
@@ -64,6 +65,10 @@ pub struct Commit {
     pub subject: Option<Subject>,
     pub version: u64,
     pub status: u8,
+    /// The account that it changed beside its version.
+    pub beside: Option<usize>,
+    /// Keys that it revoked with all others.
+    pub gone: Vec<usize>,
 }
 
 pub struct Acknowledged {
@@ -88,7 +93,7 @@ pub struct Attempt {
 pub enum Reply {
     Done { version: u64, body: Rc<str>, text: Option<Rc<str>>, wait_ms: u64, again: bool },
     Refused { refusal: Refusal, superseded: bool },
-    Found { found: Option<Found>, superseded: bool },
+    Found { found: Option<Box<Found>>, superseded: bool },
     Failed { repeat: bool },
 }
 
@@ -120,7 +125,7 @@ impl Admin {
         Some(Order {
             command: command.clone(),
             id: CommandId::new(id, op.idempotency_key.is_some(), &[format!("{command:?}").as_bytes()]),
-            credential: "root",
+            caller: Caller::Root,
             actor: None,
             precondition,
             wait: op.wait,
@@ -165,6 +170,15 @@ impl Admin {
     pub fn history(&self, subject: Subject) -> Vec<Entry> {
         let mut entries = Vec::new();
         for op in &self.ops {
+            let gone = op
+                .commits
+                .iter()
+                .enumerate()
+                .filter(|(_, commit)| matches!(subject, Subject::Key(key) if commit.gone.contains(&key)));
+            for (number, _) in gone {
+                let respond = op.acknowledged.as_ref().filter(|_| number == 0).map_or(Micros::MAX, |known| known.at);
+                entries.push(Entry { invoke: op.first_sent.unwrap_or(0), respond, what: Seen::RevokedWithAll });
+            }
             for (number, commit) in op.commits.iter().filter(|commit| commit.subject == Some(subject)).enumerate() {
                 let respond = op.acknowledged.as_ref().filter(|_| number == 0).map_or(Micros::MAX, |known| known.at);
                 let what =
@@ -285,17 +299,27 @@ impl World {
         self.after(delay, Event::Reach(Question { shard, what }));
     }
 
-    pub fn committed(&mut self, attempt: u64, place: Place, seen: Option<&Answer>) {
+    pub fn committed(
+        &mut self,
+        attempt: u64,
+        place: Place,
+        seen: Option<&Answer>,
+        beside: Option<(usize, Vec<usize>)>,
+    ) {
         let (subject, version, status) = match seen {
-            Some(Answer::Account(record)) => {
+            Some(Answer::Account(record) | Answer::Created(record)) => {
                 (self.truth.tenant(record.id).map(Subject::Tenant), record.version, account_status(record.status))
             }
             Some(Answer::Key(record) | Answer::Issued { record, .. }) => {
                 (self.truth.key(record.id()).map(Subject::Key), record.version, key_status(record.status))
             }
-            None => (None, 0, 0),
+            Some(
+                Answer::AllRevoked { .. } | Answer::Workspace(_) | Answer::WorkspaceCreated(_) | Answer::Platform(_),
+            )
+            | None => (None, 0, 0),
         };
-        self.admin.committed_as(attempt, Commit { place, subject, version, status });
+        let (beside, gone) = beside.map_or((None, Vec::new()), |(tenant, gone)| (Some(tenant), gone));
+        self.admin.committed_as(attempt, Commit { place, subject, version, status, beside, gone });
         let op = &self.admin.ops[self.admin.attempts[attempt as usize].op];
         if op.borrowed && !self.shards[op.shard].ever_rewound {
             self.violate("I13", format!("attempt {attempt} is carried out with another command's id"));
@@ -362,7 +386,7 @@ impl World {
                 place.over = true;
                 self.admin.ops[number].over = true;
                 self.met(Point::ReadByAdmin);
-                self.found(number, sent, found, superseded);
+                self.found(number, sent, found.as_deref(), superseded);
             }
         }
     }
@@ -415,7 +439,16 @@ impl World {
                 Some(Subject::Tenant(tenant)) => {
                     self.truth.tenants[tenant].history.floors.push((commit.place.at, at));
                 }
-                None => {}
+                None => {
+                    if let Wish::Command(Command::SetPlatform { .. }) = self.admin.ops[number].wish
+                        && let Some(history) = self.truth.platforms.get_mut(&shard)
+                    {
+                        history.floors.push((commit.place.at, at));
+                    }
+                }
+            }
+            if let Some(tenant) = commit.beside {
+                self.truth.tenants[tenant].history.floors.push((commit.place.at, at));
             }
         }
     }
@@ -451,7 +484,7 @@ impl World {
         }
     }
 
-    fn found(&mut self, number: usize, sent: Micros, found: Option<Found>, superseded: bool) {
+    fn found(&mut self, number: usize, sent: Micros, found: Option<&Found>, superseded: bool) {
         let op = &self.admin.ops[number];
         let Wish::Read(_, Some(subject)) = op.wish else { return };
         if superseded || self.shards[op.shard].ever_rewound {

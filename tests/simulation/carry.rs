@@ -11,13 +11,13 @@ use keygate::{
         journal,
         lease::{self, Terms},
         outbox::{self, KvKey},
-        query,
+        query, revoke_all,
         sql::SqlError,
         sync::{self, SyncRequest},
     },
     credential::PresentedKey,
     http::admin,
-    policy::UnixMillis,
+    policy::{Catalogue, UnixMillis},
 };
 
 use super::{
@@ -135,12 +135,12 @@ impl World {
             instance.ensure_alarm(now)?;
             let Some(leases) = &mut instance.leases else { return Err(SqlError("not open".into())) };
             let (slot, peppers) = (instance.slot, &instance.deploy.peppers);
-            let circumstances = Circumstances { slot, peppers, now, nonce };
+            let circumstances = Circumstances { slot, peppers, catalogue: Catalogue::compiled(), now, nonce };
             let effective_by = leases.effective_at(now);
             let mut seen = None;
             let render = |answer: &Answer| {
                 seen = Some(answer.clone());
-                admin::stored(&order.command, answer, now, effective_by)
+                admin::stored(answer, now, effective_by)
             };
             match command::execute(&instance.sql, &order, &circumstances, render) {
                 Err(Failure::Trouble(error)) => Err(error),
@@ -183,8 +183,9 @@ impl World {
             return self.met(Point::Repeated);
         }
         let place = Place { shard, at: self.now, flush: self.shards[shard].disk.flushes.len() - 1 };
+        let mut beside = None;
         let key = match seen {
-            Some(Answer::Account(record)) => {
+            Some(Answer::Account(record) | Answer::Created(record)) => {
                 self.truth.account(record, place);
                 None
             }
@@ -194,6 +195,23 @@ impl World {
                     |text: &str| PresentedKey::parse(text).ok().and_then(|key| peppers.recognise(&key)).unwrap();
                 self.truth.grant(record, committed, recognise, place)
             }
+            Some(Answer::AllRevoked { account, environments, revoked_all }) => {
+                beside = self.truth.revoke_all(*account, environments, *revoked_all, place);
+                let nothing_new = beside.as_ref().is_some_and(|(_, gone)| gone.is_empty());
+                self.met(if nothing_new { Point::RevokedAllAgain } else { Point::RevokedAll });
+                None
+            }
+            Some(Answer::Workspace(record) | Answer::WorkspaceCreated(record)) => {
+                let archived = record.archived_at.is_some();
+                beside = self.truth.workspace(record, place).map(|tenant| (tenant, Vec::new()));
+                self.met(if archived { Point::WorkspaceArchived } else { Point::WorkspaceCreated });
+                None
+            }
+            Some(Answer::Platform(features)) => {
+                self.coverage.met(Point::PlatformSet);
+                self.truth.platform(features, place);
+                None
+            }
             None => None,
         };
         self.tell(|world| {
@@ -201,7 +219,7 @@ impl World {
             format!("slot {shard}: attempt {attempt} committed at flush {}: {what} (key {key:?})", place.flush)
         });
         let racing = self.flights.values().any(|flight| flight.shard == shard);
-        self.committed(attempt, place, seen);
+        self.committed(attempt, place, seen, beside);
         if racing && self.admin.is_revoke(attempt) {
             self.met(Point::RevokeRacesSync);
         }
@@ -255,7 +273,7 @@ impl World {
             if waiting && (planted::is("CommandsNeedKv") || revokes && planted::is("RevokingNeedsKv")) {
                 return Err(SqlError("KV is down".into()));
             }
-            journal::settle_mirrored(&instance.sql, order.credential, &order.id, !waiting).map(Some)
+            journal::settle_mirrored(&instance.sql, &order.caller.name(), &order.id, !waiting).map(Some)
         });
         let failed = Question { shard, what: What::Command { attempt: carry.attempt } };
         match looked {
@@ -299,6 +317,7 @@ impl World {
         match found {
             Some(Ok(found)) => {
                 let superseded = self.shards[shard].instances[number].superseded;
+                let found = found.map(Box::new);
                 self.emit(shard, number, Out::Reply { attempt, reply: Reply::Found { found, superseded } });
             }
             _ => self.fail_question(&Question { shard, what: What::Read { attempt } }, false),
@@ -429,12 +448,17 @@ impl World {
                 instance.arm(now.saturating_add_millis(ALARM_LOST_MS));
             }
             journal::forget(&instance.sql, now, COMMANDS_PER_ALARM)?;
-            instance.tally.write_due(&instance.sql, now)
+            instance.tally.write_due(&instance.sql, now)?;
+            revoke_all::sweep(&instance.sql, now)
         });
         if begun.is_none() {
             return self.fail_question(&Question { shard, what: What::Alarm }, true);
         }
         if let Some(Ok(_)) = begun {
+            let swept = "SELECT count(*) FROM outbox WHERE priority = 2";
+            if self.shards[shard].instances[number].sql.number(swept) > 0 {
+                self.met(Point::Swept);
+            }
             let run = self.number();
             self.instance(shard, number).alarms.insert(run, AlarmRun { puts: BTreeSet::new(), round: 0 });
             self.alarm_goes_on(shard, number, run, None);

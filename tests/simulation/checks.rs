@@ -69,13 +69,17 @@ impl World {
         }
         let key = &self.truth.keys[subject];
         let tenant = &self.truth.tenants[key.tenant];
+        let platforms = self.truth.platform_since(shard, from, now, durable);
         let at = UnixMillis::from_millis(shown);
         let mut fits = None;
         for (back, grant) in key.history.since(key.history.floor(from, now)).enumerate() {
             for (also, account) in tenant.history.since(tenant.history.floor(from, now)).enumerate() {
                 let is_durable = grant.flush < durable && account.flush < durable;
-                if is_durable && fits.is_none() && decide(&grant.is, &account.is, &request.demand, at) == *decision {
-                    fits = Some(back + also);
+                for (older, platform) in platforms.iter().enumerate() {
+                    let decided = || decide(&grant.is, &account.is, platform, &request.demand, at);
+                    if is_durable && fits.is_none() && decided() == *decision {
+                        fits = Some(back + also + older);
+                    }
                 }
             }
         }
@@ -94,7 +98,11 @@ impl World {
                     let grants = key.history.since(from[0]).filter(|grant| grant.flush < durable);
                     { grants }.any(|grant| {
                         let mut accounts = tenant.history.since(from[1]).filter(|account| account.flush < durable);
-                        accounts.any(|account| decide(&grant.is, &account.is, &request.demand, at) == *decision)
+                        accounts.any(|account| {
+                            let platforms = self.truth.platform_since(shard, from[1], now, durable);
+                            let decided = |on: &[String]| decide(&grant.is, &account.is, on, &request.demand, at);
+                            { platforms }.into_iter().any(|on| decided(on) == *decision)
+                        })
                     })
                 };
                 let invariant = match (allowed, revoked) {
@@ -108,7 +116,7 @@ impl World {
                 let accounts: Vec<_> = tenant.history.states.iter().map(|state| (state.at, &state.is)).collect();
                 let detail = format!(
                     "isolate {isolate} says of key {subject}: {}, which was not so since {from}; the key: {states:?}, \
-                     floors {:?}; its account: {accounts:?}, floors {:?}",
+                     floors {:?}; its account: {accounts:?}, floors {:?}; the platform: {platforms:?}",
                     outcome(verdict),
                     key.history.floors,
                     tenant.history.floors,
@@ -121,7 +129,7 @@ impl World {
     fn judge_for_good(&mut self, request: &Request, decision: &Decision, shown: u64) {
         let Request { isolate, shard, subject, .. } = *request;
         match decision {
-            Decision::Deny(Denial::InvalidToken(TokenFault::Revoked)) => {
+            Decision::Deny(Denial::InvalidToken { fault: TokenFault::Revoked, .. }) => {
                 self.isolates[isolate].refused.insert(subject);
             }
             Decision::Allow(principal) => {
@@ -181,8 +189,16 @@ impl World {
         }
         if allowed && request.subject != UNKNOWN {
             let states = &self.truth.keys[request.subject].history.states;
+            if matches!(decision, Decision::Allow(principal) if principal.workspace.is_some()) {
+                self.coverage.met(Point::AllowedInWorkspace);
+            }
             if states.iter().any(|state| state.is.status == KeyStatus::Disabled) {
                 self.met(Point::AllowedAfterWidening);
+            }
+            let tenant = &self.truth.tenants[self.truth.keys[request.subject].tenant];
+            let own = tenant.history.states.iter().any(|state| !state.is.features.is_empty());
+            if request.demand.feature.is_some() && !own {
+                self.met(Point::AllowedByPlatform);
             }
             let superseded = self.shards[request.shard].superseded.last();
             if superseded.is_some_and(|at| at + self.bound(request.shard, false) > self.now) {
@@ -191,14 +207,17 @@ impl World {
         }
         if let Decision::Deny(denial) = decision {
             self.met(match denial {
-                Denial::InvalidToken(TokenFault::Revoked) => Point::DeniedRevoked,
-                Denial::InvalidToken(TokenFault::Disabled) => Point::DeniedDisabled,
-                Denial::InvalidToken(TokenFault::Expired) => Point::DeniedExpired,
-                Denial::InvalidToken(TokenFault::NotYetValid) => Point::DeniedNotYet,
-                Denial::InvalidToken(_) => Point::DeniedEnvironment,
+                Denial::InvalidToken { fault: TokenFault::Revoked, .. } => Point::DeniedRevoked,
+                Denial::InvalidToken { fault: TokenFault::Disabled, .. } => Point::DeniedDisabled,
+                Denial::InvalidToken { fault: TokenFault::Expired, .. } => Point::DeniedExpired,
+                Denial::InvalidToken { fault: TokenFault::NotYetValid, .. } => Point::DeniedNotYet,
+                Denial::InvalidToken { .. } => Point::DeniedEnvironment,
                 Denial::AccountInactive(AccountFault::Suspended) => Point::DeniedSuspended,
                 Denial::AccountInactive(_) => Point::DeniedNoAccess,
                 Denial::InsufficientScope { .. } => Point::DeniedScope,
+                Denial::WorkspaceRequired => Point::DeniedNoWorkspace,
+                Denial::WorkspaceForbidden => Point::DeniedWorkspace,
+                Denial::FeatureDisabled => Point::DeniedFeature,
             });
         }
     }
@@ -230,12 +249,12 @@ impl World {
             let copy = GrantCopy::verify(signing, &digest, value).unwrap();
             let key = self.truth.keys.iter().find(|key| key.digest == digest);
             let states = key.map_or(&[][..], |key| &key.history.states);
-            let state = states.iter().rev().find(|state| state.version <= copy.as_of);
+            let state = states.iter().rev().find(|state| state.as_of <= copy.as_of);
             state.is_some_and(|state| state.is == copy.grant && state.flush < durable && copy.as_of == *as_of)
         } else {
             let tenant = self.truth.tenants.iter().find(|tenant| KvKey::account(tenant.id).text() == *name);
             let states = tenant.map_or(&[][..], |tenant| &tenant.history.states);
-            let state = states.iter().rev().find(|state| state.version <= *as_of);
+            let state = states.iter().rev().find(|state| state.as_of <= *as_of);
             let copy = tenant.map(|tenant| AccountCopy::verify(signing, tenant.id, value).unwrap());
             state.zip(copy).is_some_and(|(state, copy)| state.is == copy.account && state.flush < durable)
         };
@@ -251,7 +270,9 @@ impl World {
         if instance.superseded || !instance.open || place.alarm_taken || !instance.alarms.is_empty() {
             return;
         }
-        if place.disk.alarm().is_none() && instance.sql.number("SELECT count(*) FROM outbox") > 0 {
+        if place.disk.alarm().is_none()
+            && instance.sql.number("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM sweeps)") > 0
+        {
             self.violate("S1", format!("slot {shard} has something for KV, and no alarm"));
         }
     }

@@ -28,14 +28,15 @@ points! {
     SecondSync, Undetermined, Unknown, UnknownRemembered, AllowedInGrace, DeniedInGrace, StrictAllowed,
     StrictDenied, Renewal, Told, ResetApplied, ResetOfNothing, LowMoved, LateLow, ResetShortens, RefreshAsked,
     DeniedRevoked, DeniedDisabled, DeniedSuspended, DeniedNoAccess, DeniedScope, DeniedExpired, DeniedNotYet,
-    DeniedEnvironment,
+    DeniedEnvironment, DeniedNoWorkspace, DeniedWorkspace, AllowedInWorkspace, DeniedFeature, AllowedByPlatform,
     // Combinations.
     AllowedInLast100Ms, AllowedStale, DeniedStale, AllowedAfterRevokeWithinB, RevokeRacesSync, RevokeDuringRequest,
     AllowedAfterWidening, AcceptFromSuperseded,
     // Administrators.
     Acknowledged, Refused, PreconditionFailed, Repeated, RepeatedKeyAgain, Waiting, WaitedEffective,
     WaitedAfterRestart, NeverAnswered, CommittedUnanswered, ReadByAdmin, MirroredInTime, NotMirroredInTime,
-    ConcurrentCommands, ReplayAfterRestart, IdWithAnotherBody,
+    ConcurrentCommands, ReplayAfterRestart, IdWithAnotherBody, RevokedAll, RevokedAllAgain, WorkspaceCreated,
+    WorkspaceArchived, Swept, PlatformSet,
 }
 
 /// How often each was met.

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keygate::authority::sql::{Row, Value};
+use keygate::{
+    authority::sql::{Row, Value},
+    policy::RevokedBefore,
+};
 
 use super::{admin::key_status, rng::SECOND, world::World};
 
@@ -20,13 +23,23 @@ fn number(value: &Value) -> u64 {
     }
 }
 
+/// A key that was revoked with all others is revoked.
+const KEYS: &str =
+    "SELECT digest, CASE WHEN issued <= CASE environment WHEN 'live' THEN revoked_live ELSE revoked_test END
+        THEN 'revoked' ELSE keys.status END, keys.version, keys.name
+    FROM keys JOIN accounts ON accounts.number = keys.account";
+
+const ACCOUNTS: &str = "SELECT number, version, name, revoked_live, revoked_test,
+        (SELECT count(*) FROM workspaces WHERE account = number AND archived_at IS NULL)
+    FROM accounts";
+
 impl World {
     /// Compares an instance's database with the truth. It must be the current one's.
     pub fn check_database(&mut self, shard: usize, instance: usize) {
         let sql = &self.shards[shard].instances[instance].sql;
         let faults = [
-            self.compare_keys(shard, &sql.look("SELECT digest, status, version, name FROM keys")),
-            self.compare_accounts(shard, &sql.look("SELECT number, version, name FROM accounts")),
+            self.compare_keys(shard, &sql.look(KEYS)),
+            self.compare_accounts(shard, &sql.look(ACCOUNTS)),
             self.compare_feed(
                 shard,
                 &sql.look("SELECT subject, sequence FROM feed"),
@@ -70,11 +83,15 @@ impl World {
         let mut wanted = BTreeMap::new();
         for tenant in tenants {
             if let Some(state) = tenant.history.last() {
-                wanted.insert(u64::from(tenant.id.number), (state.version, state.name.clone()));
+                let RevokedBefore { live, test } = state.is.revoked_before;
+                let workspaces = state.is.workspaces.len() as u64;
+                wanted
+                    .insert(u64::from(tenant.id.number), (state.version, state.name.clone(), [live, test, workspaces]));
             }
         }
         for row in rows {
-            let is = (number(&row[1]), Some(text(&row[2]).to_owned()));
+            let rights = [number(&row[3]), number(&row[4]), number(&row[5])];
+            let is = (number(&row[1]), Some(text(&row[2]).to_owned()), rights);
             if wanted.remove(&number(&row[0])) != Some(is) {
                 return Some(("I9", format!("an account is not as it should be: {row:?}")));
             }
@@ -90,7 +107,9 @@ impl World {
         for key in self.truth.keys.iter().filter(|key| key.shard == shard) {
             let subject = format!("key:{}", key.digest.prefix_hex());
             for pair in key.history.states.windows(2) {
-                if pair[0].is != pair[1].is && lacks(&subject, pair[1].version) {
+                // What was revoked with all others is a change of the account.
+                let own = pair[0].version < pair[1].version;
+                if own && pair[0].is != pair[1].is && lacks(&subject, pair[1].version) {
                     return Some(("I21", format!("the feed lacks {subject} at {}", pair[1].version)));
                 }
             }
@@ -98,8 +117,8 @@ impl World {
         for tenant in self.truth.tenants.iter().filter(|tenant| tenant.shard == shard) {
             let subject = format!("account:{}", tenant.id.number);
             for pair in tenant.history.states.windows(2) {
-                if pair[0].is != pair[1].is && lacks(&subject, pair[1].version) {
-                    return Some(("I21", format!("the feed lacks {subject} at {}", pair[1].version)));
+                if pair[0].is != pair[1].is && lacks(&subject, pair[1].as_of) {
+                    return Some(("I21", format!("the feed lacks {subject} at {}", pair[1].as_of)));
                 }
             }
         }

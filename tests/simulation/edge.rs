@@ -271,13 +271,18 @@ impl World {
         let (isolate, shard) = (request.isolate, request.shard);
         let digest = request.verification.key().digest;
         let in_grace = matches!(verdict, Verdict::InGrace(_));
-        let accepted = matches!(verdict, Verdict::Decided(Decision::Allow(_)) | Verdict::InGrace(Decision::Allow(_)));
+        let accepted = match verdict {
+            Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => {
+                Some(principal)
+            }
+            _ => None,
+        };
         let lens = &mut self.isolates[isolate].lenses[shard];
-        if accepted {
+        if accepted.is_some() {
             lens.told.entry(digest).or_default().0 += 1;
         }
         let view = &mut lens.view;
-        let tell = accepted && view.used(&digest, in_grace, now);
+        let tell = accepted.is_some_and(|principal| view.used(&digest, principal.scopes_used, in_grace, now));
         let renewal = view.renewal(now);
         if let Some(call) = renewal {
             self.met(Point::Renewal);

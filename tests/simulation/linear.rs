@@ -12,6 +12,8 @@ use super::rng::Micros;
 pub enum What {
     /// It changed the subject to this version and status, or found it so already.
     Write { version: u64, status: u8, condition: Option<Vec<u64>> },
+    /// It revoked this key with all others, which is no change of its version.
+    RevokedWithAll,
     /// It was refused: the subject has this version, and another was wanted.
     Stale { version: u64, condition: Option<Vec<u64>> },
     /// It was refused: a revoked key stays so.
@@ -64,6 +66,7 @@ fn step(state: State, what: &What) -> Option<State> {
             let later = *version > now && before != REVOKED || (*version, *status) == (now, before);
             (meant && later).then_some(Some((*version, *status)))
         }
+        What::RevokedWithAll => state.map(|(now, _)| Some((now, REVOKED))),
         What::Stale { version, condition } => {
             let fits = state.is_some_and(|(now, _)| now == *version);
             let stale = condition.as_ref().is_some_and(|wanted| !wanted.contains(version));
@@ -128,6 +131,14 @@ mod tests {
         let refused = Entry { invoke: 3, respond: 5, what: What::Stale { version: 6, condition: Some(vec![5]) } };
         assert!(is_linearizable(&[write(0, 1, 5, 1), on(2, 4, 6), refused.clone()]));
         assert!(!is_linearizable(&[write(0, 1, 5, 1), refused]));
+    }
+
+    #[test]
+    fn a_key_that_was_revoked_with_all_others_stays_revoked() {
+        let all = |invoke, respond| Entry { invoke, respond, what: What::RevokedWithAll };
+        assert!(is_linearizable(&[write(0, 1, 5, 1), all(2, 3), read(4, 5, Some((5, 3))), write(6, 7, 5, 3)]));
+        assert!(!is_linearizable(&[write(0, 1, 5, 1), all(2, 3), read(4, 5, Some((5, 1)))]));
+        assert!(!is_linearizable(&[write(0, 1, 5, 1), all(2, 3), write(4, 5, 6, 1)]));
     }
 
     #[test]

@@ -39,6 +39,8 @@ const BUGS: &[(&str, &str)] = &[
     ("AnyNumberOfFlights", "an isolate asks as often as it likes"),
     ("RevokedMayBeEnabled", "a revoked key can be enabled"),
     ("RevokedIsDeleted", "of a revoked key KV is not told"),
+    ("RevokeAllNotInFeed", "revoking all keys is not in the feed"),
+    ("RevokeAllForgottenAtEdge", "an isolate forgets that all keys are revoked"),
     ("ConditionIgnored", "conditions are ignored"),
     ("RepeatedIsNew", "a repeated command is carried out again"),
     ("CommandNotKept", "commands are not kept"),
@@ -48,6 +50,7 @@ const BUGS: &[(&str, &str)] = &[
     ("PutsWithoutPace", "a KV key is put as often as it changes"),
     ("AlarmSetOnlyAfterwards", "an alarm sets the next one only when it is done"),
     ("AnswersBeforeDurable", "answers and puts leave before what was written is durable"),
+    ("PlatformStaysOn", "what is switched off for every account stays on in an isolate"),
     ("LostUsesCountTwice", "uses that may have been told are told again with their counts"),
     // Two syncs are under way. The one sent later is answered first and gives the longer lease; the feed is cut behind the
     // isolate; then the other's answer is a reset. Within one epoch the older lease does no harm, because whoever granted
@@ -65,6 +68,7 @@ const BUGS: &[(&str, &str)] = &[
     ("CopiesWithoutEpoch", "copies may be of another epoch"),
     // A key is issued and used at once, while the superseded instance may still grant without writing.
     ("UnknownUnconfirmed", "a superseded instance may call a key unknown"),
+    ("LatePlatformApplied", "an isolate goes back to an earlier list of the platform's features"),
     // An instance dies before its answer leaves, and the sync is repeated. That the first one was heard takes more luck, so
     // what is checked is what is told.
     ("UsesTwice", "a repeated sync tells the same uses again"),

@@ -7,8 +7,8 @@ use keygate::{
         command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey},
         query::Query,
     },
-    credential::{AccountRef, Brand, Digest, Environment, RecognisedKey},
-    policy::{Access, AccountStatus, ApiAccess, Demand, Scope, ScopeSet, UnixMillis},
+    credential::{AccountRef, Brand, Digest, Environment, RecognisedKey, WorkspaceId},
+    policy::{Access, AccountStatus, ApiAccess, Demand, Fields, Scope, ScopeSet, UnixMillis},
 };
 
 use super::{
@@ -87,7 +87,23 @@ impl World {
         if self.isolates[isolate].asked_at + 3 * self.knobs.lease_ms * MS < self.now {
             self.met(Point::LongIdle);
         }
+        let demand = self.in_workspace(subject, demand);
         self.present(isolate, subject, &text, demand);
+    }
+
+    /// Sometimes a request names a workspace, or needs one.
+    fn in_workspace(&mut self, subject: usize, demand: Demand) -> Demand {
+        let tenant = &self.truth.tenants[self.truth.keys[subject].tenant];
+        let ever = tenant.history.states.iter().flat_map(|state| &state.is.workspaces).map(|workspace| workspace.id);
+        let ever: Vec<WorkspaceId> = ever.collect();
+        if ever.is_empty() && !self.rng.chance(20) {
+            return demand;
+        }
+        match self.rng.below(6) {
+            0 => Demand { workspace_required: true, ..demand },
+            1 if !ever.is_empty() => Demand { workspace: Some(*self.rng.pick(&ever)), ..demand },
+            _ => demand,
+        }
     }
 
     fn demand(&mut self) -> Demand {
@@ -103,7 +119,8 @@ impl World {
             _ => None,
         };
         let scopes = Cow::Owned(scopes.into_iter().map(|scope| Scope::parse(scope).unwrap()).collect());
-        Demand { scopes, environment, strict: self.rng.chance(70) }
+        let feature = self.rng.chance(150).then_some(Cow::Borrowed("beta"));
+        Demand { scopes, environment, strict: self.rng.chance(70), feature, ..Demand::default() }
     }
 
     /// A genuine text, as far as anybody can tell, of a key that was never issued.
@@ -178,7 +195,10 @@ impl World {
                     AccountChange { features: Edit::Set(features), ..Default::default() },
                 );
             }
-            80..92 => self.read_something(shard, tenant, key),
+            80..85 => self.read_something(shard, tenant, key),
+            85..88 => self.set_platform(shard),
+            88..91 => self.revoke_all(shard, tenant),
+            91..95 => self.change_workspaces(shard, tenant),
             _ => self.replay(),
         }
     }
@@ -192,6 +212,7 @@ impl World {
             api_access: ApiAccess { live: Access::Active, test: Access::Active },
             features: Vec::new(),
             default_scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
+            settings: keygate::authority::settings::Settings::default(),
         });
         self.want(shard, Wish::Command(command), None, false)
     }
@@ -206,11 +227,48 @@ impl World {
             name: None,
             environment: if self.rng.chance(200) { Environment::Test } else { Environment::Live },
             scopes: None,
+            access_level: None,
             not_before: limit(begins && !self.healed, begin),
             expires_at: limit(ends && !self.healed, end),
+            workspaces: self.some_workspaces(tenant),
+            fields: Fields::default(),
         };
         let account = self.truth.tenants[tenant].id;
         self.want(shard, Wish::Command(Command::IssueKey { account, key }), None, false)
+    }
+
+    fn revoke_all(&mut self, shard: usize, tenant: usize) {
+        let environments = match self.rng.below(3) {
+            0 => vec![Environment::Live],
+            1 => vec![Environment::Test],
+            _ => vec![Environment::Live, Environment::Test],
+        };
+        let account = self.truth.tenants[tenant].id;
+        let wait = self.rng.chance(400);
+        self.want(shard, Wish::Command(Command::RevokeAllKeys { account, environments }), None, wait);
+    }
+
+    fn workspaces_of(&self, tenant: usize) -> Vec<WorkspaceId> {
+        let last = self.truth.tenants[tenant].history.last();
+        last.map_or_else(Vec::new, |state| state.is.workspaces.iter().map(|workspace| workspace.id).collect())
+    }
+
+    /// Of a key that is limited to one, sometimes.
+    fn some_workspaces(&mut self, tenant: usize) -> Option<Vec<WorkspaceId>> {
+        let active = self.workspaces_of(tenant);
+        (!active.is_empty() && !self.healed && self.rng.chance(400)).then(|| vec![*self.rng.pick(&active)])
+    }
+
+    fn change_workspaces(&mut self, shard: usize, tenant: usize) {
+        let account = self.truth.tenants[tenant].id;
+        let active = self.workspaces_of(tenant);
+        let wait = self.rng.chance(300);
+        let command = if active.is_empty() || active.len() < 3 && self.rng.chance(500) {
+            Command::CreateWorkspace { account, name: format!("workspace {}", self.number()) }
+        } else {
+            Command::ArchiveWorkspace { account, workspace: *self.rng.pick(&active) }
+        };
+        self.want(shard, Wish::Command(command), None, wait);
     }
 
     /// Sometimes only on the condition that it is what the administrator takes it for, and sometimes it is not.
@@ -235,6 +293,12 @@ impl World {
         let condition = self.condition(version);
         let wait = self.rng.chance(300);
         self.want(shard, Wish::Command(Command::ChangeAccount { account, change }), condition, wait);
+    }
+
+    fn set_platform(&mut self, shard: usize) {
+        let features = if self.rng.chance(500) { vec!["beta".into()] } else { Vec::new() };
+        let wait = self.rng.chance(300);
+        self.want(shard, Wish::Command(Command::SetPlatform { features }), None, wait);
     }
 
     fn read_something(&mut self, shard: usize, tenant: usize, key: usize) {

@@ -1,15 +1,15 @@
 //! What was so, and from when on: the measure of every verdict. It is told of commits by the simulation of the object,
 //! and forgets those that a crash undid.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use keygate::{
     authority::{
         command::Committed,
-        record::{AccountRecord, KeyRecord},
+        record::{AccountRecord, KeyRecord, RevokedAll, WorkspaceRecord},
     },
-    credential::{AccountRef, Digest, KeyId, RecognisedKey},
-    policy::{Account, Grant},
+    credential::{AccountRef, Digest, Environment, KeyId, RecognisedKey},
+    policy::{Account, Grant, KeyStatus, RevokedBefore, Workspace},
 };
 
 use super::rng::Micros;
@@ -22,6 +22,8 @@ pub struct State<T> {
     /// The number of the flush that holds it.
     pub flush: usize,
     pub version: u64,
+    /// The sequence from which on it was so: the version's, or that of a change that is not the subject's own.
+    pub as_of: u64,
     pub name: Option<String>,
     pub is: T,
 }
@@ -96,6 +98,8 @@ pub struct Key {
 pub struct Truth {
     pub tenants: Vec<Tenant>,
     pub keys: Vec<Key>,
+    /// The features that are on for every account, by shard. Before the first state there is none.
+    pub platforms: BTreeMap<usize, Timeline<Vec<String>>>,
 }
 
 /// Where and when something was committed.
@@ -125,7 +129,7 @@ impl Truth {
         let tenant = &mut self.tenants[which];
         if tenant.history.last().is_none_or(|state| state.version < record.version) {
             let (version, name, is) = (record.version, Some(record.name.clone()), record.account());
-            tenant.history.states.push(State { at: place.at, flush: place.flush, version, name, is });
+            tenant.history.states.push(State { at: place.at, flush: place.flush, version, as_of: version, name, is });
             tenant.audited.push(place.flush);
         }
         which
@@ -161,10 +165,84 @@ impl Truth {
         let key = &mut self.keys[which];
         if key.history.last().is_none_or(|state| state.version < record.version) {
             let (version, name, is) = (record.version, record.name.clone(), record.grant());
-            key.history.states.push(State { at: place.at, flush: place.flush, version, name, is });
+            key.history.states.push(State { at: place.at, flush: place.flush, version, as_of: version, name, is });
             self.tenants[tenant].audited.push(place.flush);
         }
         Some(which)
+    }
+
+    /// All keys of an account were revoked, in some environments: the account, and those of its keys for which that is new.
+    pub fn revoke_all(
+        &mut self,
+        account: AccountRef,
+        environments: &[Environment],
+        revoked_all: RevokedAll,
+        place: Place,
+    ) -> Option<(usize, Vec<usize>)> {
+        let which = self.tenant(account)?;
+        let upto = |environment| revoked_all.of(environment).map_or(0, |revoked| revoked.sequence);
+        let now = RevokedBefore { live: upto(Environment::Live), test: upto(Environment::Test) };
+        let tenant = &mut self.tenants[which];
+        let last = tenant.history.last()?.clone();
+        if last.is.revoked_before == now {
+            return Some((which, Vec::new()));
+        }
+        let as_of = environments.iter().map(|environment| upto(*environment)).max()?;
+        let is = Account { revoked_before: now, ..last.is };
+        tenant.history.states.push(State { at: place.at, flush: place.flush, as_of, is, ..last });
+        tenant.audited.push(place.flush);
+        let mut gone = Vec::new();
+        for (number, key) in self.keys.iter_mut().enumerate().filter(|(_, key)| key.tenant == which) {
+            let Some(last) = key.history.last().cloned() else { continue };
+            if last.is.status != KeyStatus::Revoked && now.revokes(last.is.environment, last.is.issued_at) {
+                let is = Grant { status: KeyStatus::Revoked, ..last.is };
+                key.history.states.push(State { at: place.at, flush: place.flush, as_of, is, ..last });
+                gone.push(number);
+            }
+        }
+        Some((which, gone))
+    }
+
+    /// A workspace as a command left it. The account's number.
+    pub fn workspace(&mut self, record: &WorkspaceRecord, place: Place) -> Option<usize> {
+        let which = self.tenant(record.account)?;
+        let tenant = &mut self.tenants[which];
+        let last = tenant.history.last()?.clone();
+        let mut workspaces = last.is.workspaces.clone();
+        workspaces.retain(|workspace| workspace.id != record.id);
+        if record.archived_at.is_none() {
+            workspaces.push(Workspace { id: record.id, name: record.name.clone() });
+        }
+        if workspaces != last.is.workspaces {
+            let is = Account { workspaces, ..last.is };
+            let as_of = record.version;
+            tenant.history.states.push(State { at: place.at, flush: place.flush, as_of, is, ..last });
+            tenant.audited.push(place.flush);
+        }
+        Some(which)
+    }
+
+    /// The features of a shard's platform as a command left them.
+    pub fn platform(&mut self, features: &[String], place: Place) {
+        let history = self.platforms.entry(place.shard).or_insert_with(Timeline::new);
+        if history.last().map_or(&[][..], |state| &state.is) != features {
+            let version = history.states.len() as u64;
+            let Place { at, flush, .. } = place;
+            history.states.push(State { at, flush, version, as_of: version, name: None, is: features.to_vec() });
+        }
+    }
+
+    /// The features of a shard's platform that may count for what begins at `now`, if `from` is how far back that is
+    /// otherwise; latest first, and only what is durable.
+    pub fn platform_since(&self, shard: usize, from: Micros, now: Micros, durable: usize) -> Vec<&[String]> {
+        let Some(history) = self.platforms.get(&shard) else { return vec![&[]] };
+        let floor = history.floor(from, now);
+        let states = history.since(floor).filter(|state| state.flush < durable);
+        let mut since: Vec<&[String]> = states.map(|state| &state.is[..]).collect();
+        if history.states.first().is_none_or(|first| first.at > floor) {
+            since.push(&[]);
+        }
+        since
     }
 
     /// Only the first so many flushes of a shard have ever been. True if anything else was known.
@@ -176,6 +254,9 @@ impl Truth {
         }
         for key in self.keys.iter_mut().filter(|key| key.shard == shard) {
             undone |= key.history.undo(flushes);
+        }
+        if let Some(history) = self.platforms.get_mut(&shard) {
+            undone |= history.undo(flushes);
         }
         undone
     }

@@ -46,6 +46,13 @@ describe("creating", () => {
       api_access: { live: "active", test: "active" },
       features: [],
       default_scopes: [],
+      name_policy: "optional",
+      access_levels: {},
+      access_level_required: false,
+      scopes: null,
+      plan: null,
+      access_note: null,
+      explain_refusals: false,
       created_by: null,
     });
   });

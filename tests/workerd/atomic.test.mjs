@@ -27,12 +27,13 @@ const CHANGES = {
 
 for (const configured of ["0", "0 1 2"]) {
   describe(`with the slots ${configured}, failed at every statement`, () => {
-    let server, account, active, revoked;
+    let server, account, active, revoked, workspace;
     before(async () => {
       server = await startWorkerd({ bundle: trapping, env: { KEYGATE_SLOTS: configured } });
       account = await createAccount(server, { external_id: "before", max_active_keys: 100 });
       active = await issueKey(server, account, { name: "before", scopes: ["a:b"] });
       revoked = await revokeKey(server, account, await issueKey(server, account));
+      workspace = success(await admin(server, "POST", `${path()}/workspaces`, { name: "North" }), 201);
       await mirrored();
     });
     after(() => server?.stop());
@@ -40,6 +41,7 @@ for (const configured of ["0", "0 1 2"]) {
     const mirrored = () =>
       eventually(async () => {
         for (const { unmirrored } of await slots(server)) assert.equal(unmirrored, 0);
+        for (const { tables } of databases(server)) assert.deepEqual([tables.sweeps, tables.outbox], [[], []]);
       });
 
     /** Everything there is: as operators see it, as the databases say it themselves, on disk, and in KV. */
@@ -55,10 +57,16 @@ for (const configured of ["0", "0 1 2"]) {
         keys,
         audit,
         slots: shown,
-        disk: databases(server),
+        disk: databases(server).map(withoutHeartbeat),
         mirror: new Map(server.kv.records),
         puts: server.kv.counts.put,
       };
+    }
+
+    /** The heartbeat is no command's: an answer may be proved by it, and a refusal too. */
+    function withoutHeartbeat({ path, tables }) {
+      const meta = tables.meta.map(({ heartbeat, ...row }) => row);
+      return { path, tables: { ...tables, meta } };
     }
 
     const path = () => `/accounts/${account.id}`;
@@ -86,6 +94,16 @@ for (const configured of ["0", "0 1 2"]) {
       },
       "revoking a key again": {
         call: (options) => admin(server, "POST", `${path()}/keys/${revoked.id}/revoke`, undefined, options),
+      },
+      "creating a workspace": {
+        call: (options) => admin(server, "POST", `${path()}/workspaces`, { name: "New" }, options),
+        status: 201,
+      },
+      "archiving a workspace": {
+        call: (options) => admin(server, "POST", `${path()}/workspaces/${workspace.id}/archive`, undefined, options),
+      },
+      "revoking all keys": {
+        call: (options) => admin(server, "POST", `${path()}/keys/revoke-all`, undefined, options),
       },
     };
 

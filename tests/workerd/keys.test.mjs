@@ -25,9 +25,15 @@ const patch = (owner, key, changes) => admin(server, "PATCH", keysPath(owner, `/
 const revoke = (owner, key, body) => admin(server, "POST", keysPath(owner, `/${key.id}/revoke`), body);
 const lookup = (owner, text) => admin(server, "POST", keysPath(owner, "/lookup"), { key: text });
 
-/** A key as read, from the answer that issued it. */
-function asRead({ key, mirrored, ...issued }, owner = account) {
+/** A key as a change of it shows it, from the answer that issued it. */
+function asChanged({ key, mirrored, ...issued }, owner = account) {
   return { ...issued, account_id: owner.id, revoked_at: null };
+}
+
+/** A key as read that was never used, from the answer that issued it. */
+function asRead(issued, owner = account) {
+  const scopes_last_used = Object.fromEntries(issued.scopes.map((scope) => [scope, null]));
+  return { ...asChanged(issued, owner), scopes_last_used };
 }
 
 const inMilliseconds = (milliseconds) => new Date(Date.now() + milliseconds).toISOString();
@@ -51,6 +57,9 @@ describe("issuing", () => {
       name: null,
       environment: "live",
       scopes: [],
+      access_level: null,
+      workspaces: null,
+      fields: {},
       status: "active",
       created_by: null,
       not_before: null,
@@ -111,7 +120,7 @@ describe("issuing", () => {
   test("a value that is not acceptable is refused by its member's name", async (t) => {
     const wrong = {
       name: ["", "  ", "x".repeat(129), "a\tb", 7, []],
-      environment: ["prod", "admin", "Live", "", null, 1],
+      environment: ["prod", "Admin", "Live", "", null, 1],
       scopes: [
         "contacts:read",
         ["contacts"],
@@ -224,7 +233,7 @@ describe("listing", () => {
   test("pages hold every key once, newest first", async () => {
     const owner = await createAccount(server);
     const issued = [];
-    for (let n = 0; n < 5; n += 1) issued.unshift(asRead(await issueKey(server, owner, { name: `key ${n}` }), owner));
+    for (let n = 0; n < 5; n += 1) issued.unshift(asChanged(await issueKey(server, owner, { name: `key ${n}` }), owner));
     const seen = [];
     for (let cursor = ""; cursor !== null;) {
       const page = success(await list(owner, `?limit=2${cursor && `&cursor=${encodeURIComponent(cursor)}`}`));
@@ -343,9 +352,10 @@ describe("changing", () => {
 
   test("scopes, environment and times never change", async () => {
     const issued = await issueKey(server, account);
+    for (const [field, value] of Object.entries({ scopes: ["*"], environment: "test" })) {
+      problem(await patch(account, issued, { [field]: value }), 409, "conflict", { field });
+    }
     const changes = {
-      scopes: ["*"],
-      environment: "test",
       expires_at: null,
       not_before: null,
       status: "active",
@@ -384,13 +394,13 @@ describe("revoking", () => {
     const { mirrored, ...revoked } = effective(success(await revoke(account, issued)), sent);
     assert.match(revoked.revoked_at, RFC_3339);
     assert.ok(Math.abs(Date.parse(revoked.revoked_at) - sent) < 5_000);
-    assert.deepEqual(revoked, { ...asRead(issued), status: "revoked", revoked_at: revoked.revoked_at });
+    assert.deepEqual(revoked, { ...asChanged(issued), status: "revoked", revoked_at: revoked.revoked_at });
     assert.equal(typeof mirrored, "boolean");
     await sleep(5);
     const again = Date.now();
     const { mirrored: _, ...repeated } = effective(success(await revoke(account, issued, {})), again);
     assert.deepEqual(repeated, revoked);
-    assert.deepEqual(success(await get(account, issued)), revoked);
+    assert.deepEqual(success(await get(account, issued)), { ...revoked, scopes_last_used: {} });
   });
 
   test("works for a disabled and for an expired key", async () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { repository } from "./harness/bundle.mjs";
 import { admin, bearer, createAccount, issueKey, send } from "./harness/client.mjs";
-import { onlyHeaders, problem } from "./harness/expect.mjs";
+import { onlyHeaders, problem, success } from "./harness/expect.mjs";
 import { guarded, temporaryDirectory } from "./harness/guard.mjs";
 import { secrets } from "./harness/secrets.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
@@ -46,6 +46,9 @@ test("it is there before anything is configured, and names the prefix", async ()
   }
 });
 
+/** A parameter is refused before anything is looked for. */
+const UNKNOWN_WORKSPACE = "ws_0000000000000000";
+
 test("every operation refuses a parameter that the document does not have, and names those that it has", async (t) => {
   const document = (await send(server, "GET", DOCUMENT)).json;
   const resolved = (part) =>
@@ -54,7 +57,8 @@ test("every operation refuses a parameter that the document does not have, and n
     for (const [method, { operationId, security, parameters = [] }] of Object.entries(operations)) {
       if (method === "head") continue;
       await t.test(operationId, async () => {
-        const concrete = path.replace("{account_id}", account.id).replace("{key_id}", key.id);
+        const ids = { "{account_id}": account.id, "{key_id}": key.id, "{workspace_id}": UNKNOWN_WORKSPACE, "{external_id}": "crm:1" };
+        const concrete = path.replace(/\{\w+\}/g, (name) => ids[name]);
         const token = "apiKey" in security[0] ? key.key : secrets.KEYGATE_ROOT_TOKEN;
         const headers = { ...bearer(token), "If-Match": "*" };
         const answer = await send(server, method.toUpperCase(), `/_keygate${concrete}?zzz=1`, { headers });
@@ -70,10 +74,15 @@ const skip = !process.env.SCHEMATHESIS && "scripts/test installs schemathesis";
 
 test("schemathesis finds nothing", { skip }, async () => {
   // The key that verifies, those that are changed all the time, and the account that is: each is another account's.
-  const holder = await createAccount(server);
+  const holder = await createAccount(server, { access_levels: { "Read only": { scopes: ["*:read"] } } });
   const changed = await createAccount(server);
   const keys = [];
   for (let count = 0; count < 16; count++) keys.push(await issueKey(server, holder));
+  const workspaces = [];
+  for (let count = 0; count < 8; count++) {
+    const made = await admin(server, "POST", `/accounts/${holder.id}/workspaces`, { name: `Workspace ${count}` });
+    workspaces.push(success(made, 201).id);
+  }
   const settings = join(repository, "tests/workerd/schemathesis");
   const { status, output } = await run(
     process.env.SCHEMATHESIS,
@@ -89,6 +98,7 @@ test("schemathesis finds nothing", { skip }, async () => {
         KEYGATE_TEST_CHANGED_ACCOUNT: changed.id,
         KEYGATE_TEST_KEYS: keys.map(({ id }) => id).join(" "),
         KEYGATE_TEST_KEY_TEXT: keys.at(-1).key,
+        KEYGATE_TEST_WORKSPACES: workspaces.join(" "),
         PYTHONDONTWRITEBYTECODE: "1",
       },
     },
@@ -102,6 +112,8 @@ test("schemathesis finds nothing", { skip }, async () => {
       [holder, "key.issue"],
       [holder, "key.change"],
       [holder, "key.revoke"],
+      [holder, "workspace.change"],
+      [holder, "workspace.archive"],
     ].map(async ([{ id }, action]) => {
       const { json } = await admin(server, "GET", `/accounts/${id}/audit?action=${action}&limit=100`);
       return [action, json.data.length - (action === "key.issue" ? keys.length : 0)];

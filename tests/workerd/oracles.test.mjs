@@ -198,7 +198,7 @@ describe("a credential that is not valid", () => {
     }
   });
 
-  test("is answered by the same bytes on every admin route, without any work", async () => {
+  test("is answered by the same bytes on every admin route, without any work unless it is minted as an admin credential", async () => {
     const { "the root token": _, ...wrong } = unacceptable;
     const tokens = {
       ...wrong,
@@ -221,7 +221,9 @@ describe("a credential that is not valid", () => {
       for (const line of lines) {
         const { answer, work } = await worked(() => refused(line, token));
         assert.equal(answer.status, 401, `${name}, ${line}: ${answer.text}`);
-        assert.deepEqual(work, { gets: 0, puts: 0, asked: [] }, `${name}, ${line}`);
+        // Only the shard of its account knows which admin credentials there are.
+        const asks = name === "of the admin environment" && line.includes("/admin/");
+        assert.deepEqual({ ...work, asked: work.asked.length }, { gets: 0, puts: 0, asked: asks ? 1 : 0 }, `${name}, ${line}`);
         seen.add(answer.wire);
       }
     }

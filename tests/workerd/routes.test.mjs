@@ -10,9 +10,9 @@ import { allowed, constant401, problem } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
-/** The rules of routes.toml: `{methods, path, scopes, environment, strict}`. Its values happen to be JSON. */
-const rules = readFileSync(join(repository, "routes.toml"), "utf8")
-  .split("[[route]]")
+/** The rules of routes.toml: `{methods, path, scopes, feature, environment, strict, public}`. Its values happen to be JSON. */
+const all = readFileSync(join(repository, "routes.toml"), "utf8")
+  .split(/^\[\[route\]\]$/m)
   .slice(1)
   .map((block) => {
     const members = [...block.matchAll(/^(\w+) *= *(.+)$/gm)].map(([, name, value]) => [name, JSON.parse(value)]);
@@ -20,15 +20,17 @@ const rules = readFileSync(join(repository, "routes.toml"), "utf8")
     return { methods: [method].flat(), ...rule };
   });
 
+const rules = all.filter((rule) => !rule.public);
+const open = all.filter((rule) => rule.public);
+
 /** A path that the rule's pattern covers. */
 const example = ({ path }) => path.replace(/\{\w+\.\.\.\}/, "a/b.c/d").replace(/\{\w+\}/g, "x-1");
 
-let server, account, everything, nothing;
+let server, account, everything;
 before(async () => {
   server = await startWorkerd();
-  account = await createAccount(server);
+  account = await createAccount(server, { features: rules.flatMap(({ feature }) => feature ?? []) });
   everything = await issueKey(server, account, { scopes: ["*"] });
-  nothing = await issueKey(server, account, { scopes: [] });
 });
 after(() => server?.stop());
 
@@ -48,8 +50,9 @@ describe("each rule", () => {
         allowed(answer, fitting, account);
         assert.equal(answer.json.key_id, fitting.id);
         assert.equal((await call(method, `${path}?q=1`, fitting)).status, 200);
-        const without = await call(method, path, nothing);
-        if (rule.scopes.length === 0) allowed(without, nothing, account);
+        const environment = rule.environment ?? "live";
+        const without = await call(method, path, await issueKey(server, account, { scopes: [], environment }));
+        if (rule.scopes.length === 0) assert.equal(without.status, 200);
         else problem(without, 403, "insufficient_scope", { demanded: rule.scopes.join(" "), missing: rule.scopes });
       });
     }
@@ -61,6 +64,20 @@ describe("each rule", () => {
     assert.deepEqual([answer.status, answer.text], [200, ""]);
     assert.equal(answer.headers["x-keygate-key-id"], everything.id);
   });
+});
+
+describe("a public rule", () => {
+  assert.ok(open.length > 0);
+  for (const rule of open) {
+    test(`lets anybody in to ${rule.path}, whatever credential is with it`, async () => {
+      for (const authorization of [null, `Bearer ${everything.key}`, `Bearer ${forgedKey()}`, "Bearer a, Bearer b", "Basic eDp5"]) {
+        const headers = { "X-Workspace-ID": "none", ...(authorization && { Authorization: authorization }) };
+        const answer = await send(server, rule.methods.at(0), example(rule), { headers });
+        assert.deepEqual([answer.status, answer.json], [200, { public: true }], authorization);
+        assert.equal(answer.headers["x-keygate-key-id"], undefined);
+      }
+    });
+  }
 });
 
 describe("what no rule covers", () => {

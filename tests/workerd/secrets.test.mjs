@@ -86,6 +86,8 @@ describe("settings", () => {
         "https://user:password@example.com",
         "https://example.com/?x=1",
       ],
+      // Never without UPSTREAM, whatever it is.
+      KEYGATE_UPSTREAM_TEST: ["api.example.com", "https://sandbox.example.com"],
     };
     const all = Object.entries(wrong).flatMap(([variable, values]) =>
       values.map((value, n) => ({ edge: `${variable}-${n}`, variable, value })),

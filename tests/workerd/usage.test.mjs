@@ -71,6 +71,29 @@ function near(time, from, until = from) {
   assert.ok(at >= from - 100 && at <= until + 1_500, `${time}, ${at - from} ms after it`);
 }
 
+describe("scopes_last_used", () => {
+  test("shows which scopes of a key served, and on which day last", async () => {
+    const scopes = ["contacts:read", "jobs:*", "reports:read"];
+    const key = await issueKey(server, account, { scopes });
+    assert.equal(key.scopes_last_used, undefined);
+    const edge = unused();
+    const demanded = async (scope) => assert.equal((await verify(edge, key.key, `scope=${scope}`)).status, 200);
+    assert.deepEqual((await read(key)).scopes_last_used, Object.fromEntries(scopes.map((scope) => [scope, null])));
+    const today = () => new Date().toISOString().slice(0, 10);
+    const before = today();
+    await demanded("contacts:read");
+    await demanded("jobs:write");
+    assert.equal((await verify(edge, key.key, "scope=billing:read")).status, 403);
+    await sync(edge);
+    const { scopes_last_used: used } = await read(key);
+    assert.ok([before, today()].includes(used["contacts:read"]), JSON.stringify(used));
+    assert.ok([before, today()].includes(used["jobs:*"]), JSON.stringify(used));
+    assert.deepEqual([Object.keys(used).sort(), used["reports:read"]], [[...key.scopes].sort(), null]);
+    const [listed] = await listAll(server, `/accounts/${account.id}/keys`);
+    assert.equal(listed.scopes_last_used, undefined, "in lists it is not looked for");
+  });
+});
+
 describe("last_used_at", () => {
   test("is known within seconds though the isolate serves one request and falls idle, and the same everywhere", async () => {
     const key = await issueKey(server, account);

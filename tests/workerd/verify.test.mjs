@@ -64,12 +64,57 @@ describe("an acceptable key", () => {
       environment: "live",
       scopes: ["contacts:read", "jobs:*"],
       features: ["exports"],
+      fields: {},
+      workspaces: [],
       expires_at: "2999-01-01T00:00:00.000Z",
     });
     const unlimited = await issueKey(server, account);
     assert.equal((await whoami(server, unlimited.key)).json.expires_at, null);
     const head = await send(server, "HEAD", "/_keygate/whoami", { headers: { Authorization: `Bearer ${key.key}` } });
     assert.deepEqual([head.status, head.text], [200, ""]);
+  });
+
+  test("tells its holder where it may be used", async () => {
+    const workspaces = (method, query = "") =>
+      send(server, method, `/_keygate/workspaces${query}`, { headers: { Authorization: `Bearer ${key.key}` } });
+    const answer = await workspaces("GET");
+    assert.deepEqual([answer.status, answer.json], [200, { data: [] }]);
+    onlyHeaders(answer, []);
+    problem(await workspaces("POST"), 405, "method_not_allowed", { allow: "GET, HEAD" });
+    problem(await workspaces("GET", "?x=1"), 400, "invalid_request", { field: "x" });
+    problem(await send(server, "GET", "/_keygate/workspaces"), 401, "missing_credential");
+  });
+
+  test("is let in where its account has the feature, and elsewhere there is nothing", async () => {
+    allowed(await verify(server, key.key, "feature=exports"), key, account);
+    const off = await verify(server, key.key, "feature=imports");
+    problem(off, 404, "not_found");
+    const nowhere = await send(server, "GET", "/nowhere", { headers: { Authorization: `Bearer ${key.key}` } });
+    assert.deepEqual([off.status, off.text], [nowhere.status, nowhere.text]);
+    assert.deepEqual(Object.keys(off.headers).sort(), Object.keys(nowhere.headers).sort());
+    problem(await verify(server, key.key, "feature=Exports"), 400, "invalid_request", { field: "feature" });
+  });
+
+  test("is let in where its environment is asked for, and is otherwise as unknown", async () => {
+    allowed(await verify(server, key.key, "environment=live"), key, account);
+    constant401(await verify(server, key.key, "environment=test"));
+    problem(await verify(server, key.key, "environment=admin"), 400, "invalid_request", { field: "environment" });
+  });
+
+  test("needs a workspace where one is asked for, and never one that it does not have", async () => {
+    const named = (id, query = "", path = `/_keygate/verify?${query}`) =>
+      send(server, "GET", path, { headers: { Authorization: `Bearer ${key.key}`, "X-Workspace-ID": id } });
+    const field = "X-Workspace-ID";
+    problem(await verify(server, key.key, "workspace=required"), 400, "workspace_required", { field });
+    for (const query of ["", "workspace=required"]) {
+      problem(await named("ws_0123456789abcdef", query), 403, "workspace_forbidden", { field });
+      for (const id of ["", "ws_1", "ws_0123456789ABCDEF", "ws_0123456789abcdef, ws_0123456789abcdef"])
+        problem(await named(id, query), 400, "invalid_request", { field });
+    }
+    problem(await named("ws_0123456789abcdef", "", "/v1/contacts"), 403, "workspace_forbidden", { field });
+    problem(await named("ws_0123456789abcdef", "", "/nowhere"), 404, "not_found");
+    problem(await named("ws_1", "", "/nowhere"), 400, "invalid_request", { field });
+    problem(await verify(server, key.key, "workspace=none"), 400, "invalid_request", { field: "workspace" });
   });
 
   test("is accepted under any case of the scheme", async () => {

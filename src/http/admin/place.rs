@@ -4,15 +4,24 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{authority::sql::INTEGER_MAX, credential::AccountRef, json::Json};
 
-use super::super::{parameters::Parameters, problem::Problem, reply::Reply};
+use super::super::{
+    parameters::Parameters,
+    problem::Problem,
+    reply::Reply,
+    values::{REFERENCE_BYTES_MAX, is_reference},
+};
 
 /// The shard that is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The shard of an account.
     Slot(u8),
     /// Any shard that takes new accounts.
     NewAccount,
+    /// The shard of the account with this external id, or, where there is none, any that takes new accounts.
+    ExternalId(String),
+    /// All shards, for it is one thing in all of them.
+    Everywhere,
     /// All shards, one after the other, from this one on (none = the first).
     All(Option<u8>),
 }
@@ -25,9 +34,13 @@ impl Place {
     pub fn of(method: &str, path: &str, query: &str) -> Result<Self, Problem> {
         match path.split_once('/') {
             Some(("accounts", rest)) => {
+                if let Some(id) = rest.strip_prefix("by-external-id/").filter(|id| !id.contains('/')) {
+                    return external_id_of(id).map(Place::ExternalId);
+                }
                 let id = rest.split_once('/').map_or(rest, |(id, _)| id);
                 AccountRef::parse(id).map(|account| Place::Slot(account.slot)).ok_or_else(Problem::not_found)
             }
+            None if path == "platform" => Ok(Place::Everywhere),
             None if path == "accounts" && method == "POST" => Ok(Place::NewAccount),
             None if path == "accounts" => {
                 let Some(text) = Parameters::parse(query).once("cursor")? else { return Ok(Place::All(None)) };
@@ -36,6 +49,32 @@ impl Place {
             _ => Err(Problem::not_found()),
         }
     }
+}
+
+/// The external id in a segment of a path, where everything but letters and digits may be percent-encoded.
+pub(super) fn external_id_of(segment: &str) -> Result<String, Problem> {
+    percent_decoded(segment).filter(|id| is_reference(id)).ok_or_else(|| {
+        Problem::field(
+            "external_id",
+            format!(
+                "external_id must be 1 to {REFERENCE_BYTES_MAX} visible ASCII characters, percent-encoded in the path \
+                 where a path needs it."
+            ),
+        )
+    })
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => digit(bytes.next())? << 4 | digit(bytes.next())?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// Where the next page of a list begins. As text `<slot>-<sequence>`, or `<slot>-` for the newest of that slot.
@@ -156,12 +195,31 @@ mod tests {
         assert_eq!(Place::of("PATCH", "accounts/acct_0700000001", ""), Ok(Place::Slot(7)));
         assert_eq!(Place::of("GET", "accounts/acct_ff00000001/keys/x", ""), Ok(Place::Slot(255)));
         assert_eq!(Place::of("POST", "accounts", ""), Ok(Place::NewAccount));
+        assert_eq!(Place::of("PUT", "platform", ""), Ok(Place::Everywhere));
         assert_eq!(Place::of("GET", "accounts", "limit=3"), Ok(Place::All(None)));
         assert_eq!(Place::of("GET", "accounts", "cursor=3-77"), Ok(Place::All(Some(3))));
         for path in ["", "account", "accounts/", "accounts/x", "accounts/acct_0700000001x/keys", "keys"] {
             assert_eq!(Place::of("GET", path, "").map_err(|problem| problem.reply().status), Err(404), "{path}");
         }
         assert_eq!(Place::of("GET", "accounts", "cursor=x").map_err(|problem| problem.reply().status), Err(400));
+    }
+
+    #[test]
+    fn an_external_id_in_a_path_is_decoded_and_has_a_shard_of_its_own() {
+        for (path, id) in [
+            ("accounts/by-external-id/cust-42", "cust-42"),
+            ("accounts/by-external-id/a%2Fb%3fc%25+&=", "a/b?c%+&="),
+            ("accounts/by-external-id/keys", "keys"),
+        ] {
+            assert_eq!(Place::of("PUT", path, ""), Ok(Place::ExternalId(id.into())), "{path}");
+        }
+        assert_eq!(Place::of("PUT", "accounts/by-external-id/a/b", "").map_err(|it| it.reply().status), Err(404));
+        for path in ["", "%", "%2", "%2g", "%+1", "%20", "%c3%a9", "%ff"] {
+            let place = Place::of("PUT", &format!("accounts/by-external-id/{path}"), "");
+            assert_eq!(place.map_err(|problem| problem.reply().status), Err(400), "{path}");
+        }
+        let long = |length: usize| Place::of("PUT", &format!("accounts/by-external-id/{}", "%41".repeat(length)), "");
+        assert!(long(REFERENCE_BYTES_MAX).is_ok() && long(REFERENCE_BYTES_MAX + 1).is_err());
     }
 
     #[test]

@@ -3,40 +3,65 @@
 use crate::{
     authority::{
         ListedStatus,
+        admins::Caller,
         audit::AuditEntry,
-        command::{Answer, Command},
+        command::Answer,
         journal::StoredAnswer,
         lease::Terms,
         query::{Condition, Found},
-        record::{AccountRecord, KeyRecord},
+        record::{AccountRecord, KeyRecord, WorkspaceRecord},
     },
-    credential::KeyText,
+    credential::{Environment, KeyText},
     json::{ObjectWriter, array},
     planted::planted,
     policy::UnixMillis,
 };
 
-use super::{super::reply::Reply, place::Cursor};
+use super::{super::reply::Reply, place::Cursor, platform::platform, settings};
 
 /// The answer to a command, as it is kept for a repetition: with placeholders for what is not known yet, or must not be
 /// stored. Nothing that a caller chooses can contain them, for no control character is accepted anywhere.
 /// `effective_by` is when everything granted before it has run out.
 #[must_use]
-pub fn stored(command: &Command, answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> StoredAnswer {
+pub fn stored(answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> StoredAnswer {
     // What is new counts at once: nothing older can exist.
-    let new = matches!(command, Command::CreateAccount(_) | Command::IssueKey { .. });
-    let effective_at = (!new).then_some(effective_by);
+    // A new workspace changes its account: it may be one too many to be implied.
+    let new = matches!(answer, Answer::Created(_) | Answer::Issued { .. });
+    let created = new || matches!(answer, Answer::WorkspaceCreated(_));
+    // What only the Authority decides about, counts as soon as it is there.
+    let at_once = match answer {
+        Answer::Key(record) => record.admin.is_some(),
+        Answer::AllRevoked { environments, .. } => environments == &[Environment::Admin],
+        _ => false,
+    };
+    let effective_at = (!new).then_some(if at_once { now } else { effective_by });
     let (version, mut view) = match answer {
-        Answer::Account(record) => (record.version, account(record)),
+        Answer::Account(record) | Answer::Created(record) => (record.version, account(record)),
         Answer::Key(record) => (record.version, key(record, now, None)),
         Answer::Issued { record, text, .. } => {
             let shown = if planted!(KeyInJournal) { text.expose() } else { KEY };
             (record.version, key(record, now, Some(shown)))
         }
+        Answer::Workspace(record) | Answer::WorkspaceCreated(record) => (record.version, workspace(record)),
+        Answer::AllRevoked { account, environments, revoked_all } => {
+            // Each may have been revoked at another time, and be said again now.
+            let last =
+                environments.iter().filter_map(|environment| revoked_all.of(*environment)).map(|all| all.at).max();
+            let environments: Vec<&str> = environments.iter().map(|environment| environment.as_str()).collect();
+            let mut view = ObjectWriter::new();
+            view.text("account_id", &account.to_string())
+                .value("environments", &environments)
+                .value("revoked_at", &last.map(UnixMillis::to_rfc3339));
+            (NO_VERSION, view)
+        }
+        Answer::Platform(features) => (0, platform(features, true)),
     };
     let effective_by = effective_at.map(UnixMillis::to_rfc3339);
-    let body = view.text("mirrored", MIRRORED).if_any("effective_by", effective_by).end();
-    StoredAnswer { status: if new { 201 } else { 200 }, version, body, effective_at }
+    if !matches!(answer, Answer::Platform(_)) {
+        view.text("mirrored", MIRRORED);
+    }
+    let body = view.if_any("effective_by", effective_by).end();
+    StoredAnswer { status: if created { 201 } else { 200 }, version, body, effective_at }
 }
 
 /// The answer to a command. `mirrored` says whether KV has the change already.
@@ -47,8 +72,12 @@ pub fn complete(answer: &StoredAnswer, text: Option<&KeyText>, mirrored: bool) -
         // A key's text is ASCII without anything that JSON would escape.
         body = body.replacen(KEY_JSON, &format!("\"{}\"", text.expose()), 1);
     }
-    with_version(Reply::of_json(answer.status, body), answer.version)
+    let reply = Reply::of_json(answer.status, body);
+    if answer.version == NO_VERSION { reply } else { with_version(reply, answer.version) }
 }
+
+/// Of an answer that is not about one thing.
+const NO_VERSION: u64 = 0;
 
 /// In place of a new key's text.
 const KEY: &str = "\u{1}";
@@ -59,7 +88,7 @@ const MIRRORED: &str = "\u{2}";
 const MIRRORED_JSON: &str = "\"\\u0002\"";
 
 fn with_version(reply: Reply, version: u64) -> Reply {
-    reply.with("etag", format!("\"{version}\""))
+    if version == 0 { reply } else { reply.with("etag", format!("\"{version}\"")) }
 }
 
 /// The answer to a question put to the shard of `slot`.
@@ -69,12 +98,18 @@ pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
     match found {
         Found::Account(record) => with_version(Reply::of_json(200, account(record).end()), record.version),
         Found::Key(record) => with_version(Reply::of_json(200, key(record, now, None).end()), record.version),
+        Found::Scopes(own) => Reply::of_json(200, settings::scopes(own.as_ref())),
         Found::Accounts(records, next) => {
             list(array(records.iter().map(|record| account(record).end())), next_cursor(*next))
         }
         Found::Keys(records, next) => {
             list(array(records.iter().map(|record| key(record, now, None).end())), next_cursor(*next))
         }
+        Found::Workspace(record) => with_version(Reply::of_json(200, workspace(record).end()), record.version),
+        Found::Workspaces(records, next) => {
+            list(array(records.iter().map(|record| workspace(record).end())), next_cursor(*next))
+        }
+        Found::Platform(features) => Reply::of_json(200, platform(features, true).end()),
         Found::Audit(entries, next) => list(array(entries.iter().map(audit)), next_cursor(*next)),
     }
 }
@@ -121,10 +156,23 @@ fn account(record: &AccountRecord) -> ObjectWriter {
         .value("max_active_keys", &record.max_active_keys.map(u64::from))
         .value("api_access", &record.api_access)
         .value("features", &record.features)
-        .value("default_scopes", &record.default_scopes)
-        .text("created_at", &record.created_at.to_rfc3339())
+        .value("default_scopes", &record.default_scopes);
+    settings::write(&mut view, &record.settings);
+    view.text("created_at", &record.created_at.to_rfc3339())
         .value("created_by", &record.created_by)
         .raw("audit_head", &ObjectWriter::new().number("number", head.number).text("hash", &head.hash).end());
+    view
+}
+
+fn workspace(record: &WorkspaceRecord) -> ObjectWriter {
+    let mut view = ObjectWriter::new();
+    view.text("id", &record.id.to_string())
+        .text("account_id", &record.account.to_string())
+        .text("name", &record.name)
+        .text("status", record.status())
+        .text("created_at", &record.created_at.to_rfc3339())
+        .value("created_by", &record.created_by)
+        .value("archived_at", &record.archived_at.map(UnixMillis::to_rfc3339));
     view
 }
 
@@ -137,6 +185,9 @@ fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter 
         .value("name", &record.name)
         .text("environment", record.environment.as_str())
         .value("scopes", &record.scopes)
+        .value("access_level", &record.access_level)
+        .value("workspaces", &record.workspaces)
+        .value("fields", &record.fields)
         .text("status", ListedStatus::of(record, now).as_str())
         .text("hint", &record.hint)
         .value("not_before", &record.not_before.map(UnixMillis::to_rfc3339))
@@ -144,6 +195,14 @@ fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter 
         .text("created_at", &record.created_at.to_rfc3339())
         .value("created_by", &record.created_by)
         .value("last_used_at", &record.last_used_at.map(UnixMillis::to_rfc3339))
+        .if_any("scopes_last_used", record.scopes_last_used.as_deref().cloned())
         .value("revoked_at", &record.revoked_at.map(UnixMillis::to_rfc3339));
+    if let Some(admin) = &record.admin {
+        view.text("role", admin.role.as_str());
+        if let Some(session) = &admin.session {
+            let parent = session.parent.map_or(Caller::Root, Caller::Credential);
+            view.text("actor", &session.actor).text("parent", &parent.name());
+        }
+    }
     view
 }

@@ -5,19 +5,21 @@ use std::str::FromStr;
 use crate::{
     authority::{
         KeyFilter, ListedStatus,
+        admins::Caller,
         audit::{ACTIONS, AuditFilter},
         command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Order, Precondition},
         query::{Page, Query},
     },
-    credential::{AccountRef, KeyId, NumberedSecret, Peppers, PresentedKey},
-    json::Json,
-    policy::{Access, ApiAccess, UnixMillis},
+    credential::{AccountRef, Environment, KeyId, NumberedSecret, Peppers, PresentedKey},
+    policy::UnixMillis,
 };
 
 use super::{
     super::{json::Members, parameters::Parameters, problem::Problem, values},
-    place::{Cursor, wrong_cursor},
+    credentials::{new_credential, new_session},
+    place::{Cursor, external_id_of, wrong_cursor},
     precondition::{command_id, if_match},
+    settings, workspaces,
 };
 
 /// What an admin request consists of.
@@ -31,6 +33,8 @@ pub struct Facts<'a> {
     pub query: &'a str,
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
+    /// Whose request it is.
+    pub caller: Caller,
     /// `X-Keygate-Actor`.
     pub actor: Option<&'a str>,
     /// `Idempotency-Key`.
@@ -55,7 +59,7 @@ pub enum AdminRequest {
     /// A question.
     Ask(Query),
     /// An order.
-    Do(Order),
+    Do(Box<Order>),
 }
 
 /// Understands an admin request.
@@ -68,12 +72,26 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
         ("POST", ["accounts"]) => command(facts, &new_account),
         ("GET", ["accounts"]) => accounts(facts),
         (_, ["accounts"]) => Err(Problem::method_not_allowed("GET, POST")),
+        ("PUT", ["accounts", "by-external-id", id]) => {
+            let id = external_id_of(id)?;
+            order(facts, Precondition::Any, true, &|members| put_account(members, &id))
+        }
+        (_, ["accounts", "by-external-id", _]) => Err(Problem::method_not_allowed("PUT")),
+        ("GET", ["platform"]) => ask(facts, Query::Platform),
+        ("PUT", ["platform"]) => order(facts, Precondition::Any, true, &set_platform),
+        (_, ["platform"]) => Err(Problem::method_not_allowed("GET, PUT")),
         (method, ["accounts", id, rest @ ..]) => {
             let account = AccountRef::parse(id).filter(|id| id.slot == facts.slot).ok_or_else(Problem::not_found)?;
             match (method, rest) {
                 ("GET", []) => ask(facts, Query::Account(account)),
                 ("PATCH", []) => change(facts, &|members| account_change(members, account)),
                 (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
+                ("POST", ["access-requests"]) => {
+                    order(facts, Precondition::Any, true, &|members| access_request(members, account))
+                }
+                (_, ["access-requests"]) => Err(Problem::method_not_allowed("POST")),
+                ("GET", ["scopes"]) => ask(facts, Query::Scopes(account)),
+                (_, ["scopes"]) => Err(Problem::method_not_allowed("GET")),
                 ("GET", ["audit"]) => audit(facts, account),
                 (_, ["audit"]) => Err(Problem::method_not_allowed("GET")),
                 ("POST", ["keys"]) => command(facts, &|members| new_key(members, account, facts.now)),
@@ -81,6 +99,13 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
                 (_, ["keys"]) => Err(Problem::method_not_allowed("GET, POST")),
                 ("POST", ["keys", "lookup"]) => lookup(facts, account, peppers),
                 (_, ["keys", "lookup"]) => Err(Problem::method_not_allowed("POST")),
+                ("POST", ["sessions"]) => command(facts, &|members| new_session(members, account)),
+                (_, ["sessions"]) => Err(Problem::method_not_allowed("POST")),
+                ("POST", ["keys", "revoke-all"]) => {
+                    order(facts, Precondition::Any, true, &|members| revoke_all(members, account))
+                }
+                (_, ["keys", "revoke-all"]) => Err(Problem::method_not_allowed("POST")),
+                (method, ["workspaces", rest @ ..]) => workspaces::parse(facts, account, method, rest),
                 (method, ["keys", id, rest @ ..]) => {
                     let key = KeyId::parse(id).ok_or_else(Problem::not_found)?;
                     match (method, rest) {
@@ -102,23 +127,23 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
     }
 }
 
-fn ask(facts: &Facts<'_>, query: Query) -> Result<AdminRequest, Problem> {
+pub(super) fn ask(facts: &Facts<'_>, query: Query) -> Result<AdminRequest, Problem> {
     Parameters::parse(facts.query).finish(&[])?;
     Ok(AdminRequest::Ask(query))
 }
 
-type Reading<'r> = &'r dyn Fn(Members<'_>) -> Result<Command, Problem>;
+pub(super) type Reading<'r> = &'r dyn Fn(Members<'_>) -> Result<Command, Problem>;
 
 fn command(facts: &Facts<'_>, read: Reading<'_>) -> Result<AdminRequest, Problem> {
     order(facts, Precondition::Any, false, read)
 }
 
 /// A command on what is there already, which says which version it is meant for.
-fn change(facts: &Facts<'_>, read: Reading<'_>) -> Result<AdminRequest, Problem> {
+pub(super) fn change(facts: &Facts<'_>, read: Reading<'_>) -> Result<AdminRequest, Problem> {
     order(facts, if_match(facts.if_match)?, true, read)
 }
 
-fn order(
+pub(super) fn order(
     facts: &Facts<'_>,
     precondition: Precondition,
     may_wait: bool,
@@ -131,15 +156,15 @@ fn order(
     let actor = facts.actor.map(actor).transpose()?;
     let id = command_id(facts)?;
     let command = read(Members::read(facts.content_type, facts.body)?)?;
-    Ok(AdminRequest::Do(Order {
+    Ok(AdminRequest::Do(Box::new(Order {
         command,
         id,
-        credential: "root",
+        caller: facts.caller,
         actor,
         precondition,
         wait,
         taken_elsewhere: facts.taken_elsewhere,
-    }))
+    })))
 }
 
 fn actor(text: &str) -> Result<String, Problem> {
@@ -153,73 +178,100 @@ fn actor(text: &str) -> Result<String, Problem> {
 }
 
 fn new_account(mut members: Members<'_>) -> Result<Command, Problem> {
-    let account = NewAccount {
-        name: members.required("name", values::name)?,
-        external_id: members.nullable("external_id", values::reference),
-        brand: members.optional("brand", values::brand).unwrap_or_default(),
-        max_active_keys: members.nullable("max_active_keys", values::max_active_keys),
-        api_access: members
-            .optional("api_access", values::api_access)
-            .unwrap_or(ApiAccess { live: Access::Active, test: Access::Active }),
-        features: members.optional("features", values::features).unwrap_or_default(),
-        default_scopes: members.optional("default_scopes", values::scopes).unwrap_or_default(),
-    };
+    let name = members.required("name", values::name)?;
+    let external_id = members.nullable("external_id", values::reference);
+    let change = of_account(&mut members);
     members.finish()?;
-    Ok(Command::CreateAccount(account))
+    Ok(Command::CreateAccount(NewAccount::with(name, external_id, change)))
+}
+
+/// What can be set when an account is created, and later.
+fn of_account(members: &mut Members<'_>) -> AccountChange {
+    AccountChange {
+        brand: edit(members.optional("brand", values::brand)),
+        max_active_keys: edit(members.optional("max_active_keys", values::or_null(values::max_active_keys))),
+        api_access: edit(members.optional("api_access", values::api_access)),
+        features: edit(members.optional("features", values::features)),
+        default_scopes: edit(members.optional("default_scopes", values::scopes)),
+        settings: settings::read(members),
+        ..AccountChange::default()
+    }
 }
 
 fn account_change(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
     let change = AccountChange {
         name: edit(members.optional("name", values::name)),
-        external_id: edit(members.optional("external_id", or_null(values::reference))),
-        brand: edit(members.optional("brand", values::brand)),
+        external_id: edit(members.optional("external_id", values::or_null(values::reference))),
         status: edit(members.optional("status", values::account_status)),
-        max_active_keys: edit(members.optional("max_active_keys", or_null(values::max_active_keys))),
-        api_access: edit(members.optional("api_access", values::api_access)),
-        features: edit(members.optional("features", values::features)),
-        default_scopes: edit(members.optional("default_scopes", values::scopes)),
+        ..of_account(&mut members)
     };
     members.finish()?;
     Ok(Command::ChangeAccount { account, change })
 }
 
+/// The name may be left out by nobody: the account may be new.
+fn put_account(mut members: Members<'_>, external_id: &str) -> Result<Command, Problem> {
+    let name = Edit::Set(members.required("name", values::name)?);
+    let change = AccountChange { name, ..of_account(&mut members) };
+    members.finish()?;
+    Ok(Command::PutAccount { external_id: external_id.to_owned(), change })
+}
+
+fn access_request(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
+    let environment = members.required("environment", values::environment)?;
+    let note = members.nullable("note", settings::note);
+    members.finish()?;
+    Ok(Command::RequestAccess { account, environment, note })
+}
+
 fn new_key(mut members: Members<'_>, account: AccountRef, now: UnixMillis) -> Result<Command, Problem> {
+    let environment = members.required("environment", values::environment)?;
+    if environment == Environment::Admin {
+        return new_credential(members, account, now);
+    }
     let key = NewKey {
         name: members.nullable("name", values::name),
-        environment: members.required("environment", values::environment)?,
+        environment,
         scopes: members.optional("scopes", values::scopes),
+        access_level: members.nullable("access_level", settings::access_level),
         not_before: members.nullable("not_before", values::instant),
         expires_at: members.nullable("expires_at", values::instant),
+        workspaces: members.nullable("workspaces", values::workspaces),
+        fields: members.optional("fields", values::fields).unwrap_or_default(),
     };
     members.finish()?;
-    if key.expires_at.is_some_and(|end| end <= now) {
-        return Err(Problem::field("expires_at", "expires_at must lie in the future."));
-    }
-    if let (Some(start), Some(end)) = (key.not_before, key.expires_at)
-        && start >= end
-    {
-        return Err(Problem::field("not_before", "not_before must lie before expires_at."));
-    }
+    values::check_validity(key.not_before, key.expires_at, now)?;
     Ok(Command::IssueKey { account, key })
+}
+
+fn revoke_all(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
+    let environment = members.optional("environment", values::any_environment);
+    members.finish()?;
+    let environments = environment.map_or_else(|| vec![Environment::Live, Environment::Test], |one| vec![one]);
+    Ok(Command::RevokeAllKeys { account, environments })
 }
 
 fn key_change(mut members: Members<'_>, account: AccountRef, key: KeyId) -> Result<Command, Problem> {
     let change = KeyChange {
-        name: edit(members.optional("name", or_null(values::name))),
+        name: edit(members.optional("name", values::or_null(values::name))),
         disabled: edit(members.optional("disabled", values::flag)),
+        fixed: members.first_of(&FIXED),
     };
     members.finish()?;
     Ok(Command::ChangeKey { account, key, change })
 }
 
-fn edit<T>(value: Option<T>) -> Edit<T> {
-    value.map_or(Edit::Keep, Edit::Set)
+/// What a key is issued with, and keeps.
+const FIXED: [&str; 5] = ["scopes", "access_level", "environment", "workspaces", "fields"];
+
+fn set_platform(mut members: Members<'_>) -> Result<Command, Problem> {
+    let features = members.required("features", values::features)?;
+    members.finish()?;
+    Ok(Command::SetPlatform { features })
 }
 
-fn or_null<'a, T>(
-    parse: impl FnOnce(Json<'a>) -> Result<T, String>,
-) -> impl FnOnce(Json<'a>) -> Result<Option<T>, String> {
-    |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) }
+pub(super) fn edit<T>(value: Option<T>) -> Edit<T> {
+    value.map_or(Edit::Keep, Edit::Set)
 }
 
 /// Which key is this? What is no key of ours is as unknown as another account's key, or one that never was.
@@ -259,7 +311,7 @@ fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem>
     let mut parameters = Parameters::parse(facts.query);
     let page = page(facts, &mut parameters)?;
     let filter = KeyFilter {
-        environment: choice(&mut parameters, "environment", values::ENVIRONMENTS, values::environment_text)?,
+        environment: choice(&mut parameters, "environment", values::ANY_ENVIRONMENT, |text| text.parse().ok())?,
         status: choice(
             &mut parameters,
             "status",
@@ -274,7 +326,7 @@ fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem>
     Ok(AdminRequest::Ask(Query::Keys(account, filter, page)))
 }
 
-fn choice<T>(
+pub(super) fn choice<T>(
     parameters: &mut Parameters,
     name: &str,
     expected: &str,
@@ -288,7 +340,7 @@ fn choice<T>(
 }
 
 /// Reads `limit` and `cursor`.
-fn page(facts: &Facts<'_>, parameters: &mut Parameters) -> Result<Page, Problem> {
+pub(super) fn page(facts: &Facts<'_>, parameters: &mut Parameters) -> Result<Page, Problem> {
     let limit = match parameters.once("limit")? {
         None => LIMIT_DEFAULT,
         Some(text) => plain(&text)

@@ -3,17 +3,19 @@
 
 use keygate::{
     authority::{
+        admins::Caller,
         audit::ACTIONS,
-        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, Order, Precondition},
+        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewCredential, NewKey, Order, Precondition},
         query::{Page, Query},
+        settings::Settings,
     },
-    credential::{AccountRef, Brand, Environment, KeyId, PresentedKey},
+    credential::{AccountRef, Brand, Environment, KeyId, PresentedKey, WorkspaceId},
     http::{
         Problem,
         admin::{self, AdminRequest, Facts, Place, query_for_slot},
     },
     json::ToJson,
-    policy::{MAX_SCOPES, UnixMillis},
+    policy::{FIELDS_BYTES_MAX, MAX_SCOPES, UnixMillis, WORKSPACES_MAX},
 };
 use serde_json::{Map, Value, json};
 
@@ -86,6 +88,7 @@ impl<'a> Request<'a> {
             path,
             query,
             content_type,
+            caller: Caller::Root,
             actor,
             idempotency_key,
             command_id: "made by the Worker",
@@ -100,7 +103,7 @@ impl<'a> Request<'a> {
 
     fn order(&self) -> Order {
         match self.parse() {
-            Ok(AdminRequest::Do(order)) => order,
+            Ok(AdminRequest::Do(order)) => *order,
             other => panic!("no order, but {other:?}"),
         }
     }
@@ -126,22 +129,55 @@ fn ordered(request: &Request<'_>, order: &Order, place: Result<Place, Problem>) 
     assert!(order.actor.as_deref().is_none_or(is_reference));
     // One request has one path, and it leads to the shard that understood it.
     let (method, path, account) = address(&order.command);
-    assert_eq!((request.method, request.path), (method, path.as_str()));
-    assert_eq!(place, Ok(account.map_or(Place::NewAccount, |account| Place::Slot(account.slot))));
+    assert_eq!(request.method, method);
+    match &order.command {
+        // An external id has many spellings in a path.
+        Command::PutAccount { external_id, .. } => {
+            assert!(request.path.starts_with("accounts/by-external-id/"));
+            assert_eq!(place, Ok(Place::ExternalId(external_id.clone())));
+        }
+        _ => {
+            assert_eq!(request.path, path);
+            let without = if path == "platform" { Place::Everywhere } else { Place::NewAccount };
+            assert_eq!(place, Ok(account.map_or(without, |account| Place::Slot(account.slot))));
+        }
+    }
     assert!(account.is_none_or(|account| account.slot == SLOT));
 
     match &order.command {
         Command::CreateAccount(account) => new_account(account),
         Command::ChangeAccount { change, .. } => account_change(change),
+        Command::PutAccount { external_id, change } => {
+            assert!(is_reference(external_id) && set(&change.name).is_some());
+            assert!(change.external_id == Edit::Keep && change.status == Edit::Keep);
+            account_change(change);
+        }
+        Command::RequestAccess { environment, note, .. } => {
+            assert!(*environment != Environment::Admin && note.as_ref().is_none_or(|note| is_line(note, 500)));
+        }
         Command::IssueKey { key, .. } => new_key(key),
+        Command::IssueCredential { credential, .. } => new_credential(credential),
+        Command::MintSession { session, .. } => {
+            assert!(is_reference(&session.actor) && are_workspaces(session.workspaces.as_deref()));
+        }
         Command::ChangeKey { change, .. } => {
             assert!(set_to(&change.name).is_none_or(is_name));
         }
-        Command::RevokeKey { .. } => {}
+        Command::RevokeKey { .. } | Command::ArchiveWorkspace { .. } => {}
+        Command::RevokeAllKeys { environments, .. } => {
+            let unique = environments.iter().enumerate().all(|(at, one)| !environments[..at].contains(one));
+            assert!(unique && !environments.is_empty());
+        }
+        Command::CreateWorkspace { name, .. } => assert!(is_name(name)),
+        Command::ChangeWorkspace { change, .. } => assert!(set(&change.name).is_none_or(is_name)),
+        Command::SetPlatform { features } => assert!(are_features(features)),
     }
     conditional(request, &order.precondition);
     identified(request, order);
     let again = written(&order.command).to_string();
+    if matches!(&order.command, Command::ChangeKey { change, .. } if change.fixed.is_some()) {
+        return; // What it was to become is not kept.
+    }
     let again = Request { body: again.as_bytes(), content_type: Some("application/json"), ..*request }.order();
     assert_eq!(again, Order { id: again.id.clone(), ..order.clone() });
 }
@@ -188,9 +224,29 @@ fn address(command: &Command) -> (&'static str, String, Option<AccountRef>) {
     match command {
         Command::CreateAccount(_) => ("POST", "accounts".into(), None),
         Command::ChangeAccount { account, .. } => ("PATCH", account_path(account), Some(*account)),
-        Command::IssueKey { account, .. } => ("POST", format!("{}/keys", account_path(account)), Some(*account)),
+        Command::PutAccount { .. } => ("PUT", String::new(), None),
+        Command::RequestAccess { account, .. } => {
+            ("POST", format!("{}/access-requests", account_path(account)), Some(*account))
+        }
+        Command::IssueKey { account, .. } | Command::IssueCredential { account, .. } => {
+            ("POST", format!("{}/keys", account_path(account)), Some(*account))
+        }
+        Command::MintSession { account, .. } => ("POST", format!("{}/sessions", account_path(account)), Some(*account)),
         Command::ChangeKey { account, key, .. } => ("PATCH", key_path(account, key), Some(*account)),
         Command::RevokeKey { account, key } => ("POST", format!("{}/revoke", key_path(account, key)), Some(*account)),
+        Command::RevokeAllKeys { account, .. } => {
+            ("POST", format!("{}/keys/revoke-all", account_path(account)), Some(*account))
+        }
+        Command::CreateWorkspace { account, .. } => {
+            ("POST", format!("{}/workspaces", account_path(account)), Some(*account))
+        }
+        Command::ChangeWorkspace { account, workspace, .. } => {
+            ("PATCH", workspace_path(account, workspace), Some(*account))
+        }
+        Command::ArchiveWorkspace { account, workspace } => {
+            ("POST", format!("{}/archive", workspace_path(account, workspace)), Some(*account))
+        }
+        Command::SetPlatform { .. } => ("PUT", "platform".into(), None),
     }
 }
 
@@ -202,11 +258,16 @@ fn key_path(account: &AccountRef, key: &KeyId) -> String {
     format!("accounts/{account}/keys/{key}")
 }
 
+fn workspace_path(account: &AccountRef, workspace: &WorkspaceId) -> String {
+    format!("accounts/{account}/workspaces/{workspace}")
+}
+
 fn new_account(account: &NewAccount) {
     assert!(is_name(&account.name) && account.external_id.as_deref().is_none_or(is_reference));
     assert_eq!(Brand::parse(account.brand.as_str()), Ok(account.brand));
     assert!(account.max_active_keys.is_none_or(|limit| (1..=10_000).contains(&limit)));
     assert!(are_features(&account.features) && account.default_scopes.len() <= MAX_SCOPES);
+    are_settings(&account.settings);
 }
 
 fn account_change(change: &AccountChange) {
@@ -216,12 +277,39 @@ fn account_change(change: &AccountChange) {
     assert!(set_to(&change.max_active_keys).is_none_or(|limit| (1..=10_000).contains(limit)));
     assert!(set(&change.features).is_none_or(|features| are_features(features)));
     assert!(set(&change.default_scopes).is_none_or(|scopes| scopes.len() <= MAX_SCOPES));
+    let mut settings = Settings::default();
+    change.settings.clone().apply(&mut settings);
+    are_settings(&settings);
+}
+
+fn are_settings(settings: &Settings) {
+    assert!(settings.plan.as_ref().is_none_or(is_name));
+    assert!(settings.catalogue.as_ref().is_none_or(|own| (1..=200).contains(&own.entries().len())));
+    assert!(settings.access_levels.iter().count() <= 50);
+    assert!(settings.access_levels.iter().all(|level| is_line(&level.name, 64) && level.scopes.len() <= MAX_SCOPES));
+    assert_eq!(settings.access_note, None);
 }
 
 fn new_key(key: &NewKey) {
     assert!(key.name.as_ref().is_none_or(is_name) && key.environment != Environment::Admin);
     assert!(key.scopes.as_ref().is_none_or(|scopes| scopes.len() <= MAX_SCOPES));
+    assert!(key.access_level.as_ref().is_none_or(|level| is_line(level, 64)));
+    let unique = |ids: &Vec<WorkspaceId>| ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id));
+    assert!(key.workspaces.as_ref().is_none_or(|ids| (1..=WORKSPACES_MAX).contains(&ids.len()) && unique(ids)));
+    assert!(key.fields.to_string().len() <= FIELDS_BYTES_MAX);
     assert!(key.expires_at.is_none_or(|end| end > NOW && key.not_before.is_none_or(|start| start < end)));
+}
+
+fn new_credential(credential: &NewCredential) {
+    let NewCredential { name, role: _, scopes, workspaces, not_before, expires_at } = credential;
+    assert!(name.as_ref().is_none_or(is_name) && are_workspaces(workspaces.as_deref()));
+    assert!(scopes.as_ref().is_none_or(|scopes| scopes.len() <= MAX_SCOPES));
+    assert!(expires_at.is_none_or(|end| end > NOW && not_before.is_none_or(|start| start < end)));
+}
+
+/// In order, each once.
+fn are_workspaces(ids: Option<&[WorkspaceId]>) -> bool {
+    ids.is_none_or(|ids| (1..=WORKSPACES_MAX).contains(&ids.len()) && ids.windows(2).all(|two| two[0] < two[1]))
 }
 
 /// The same command as a body: written from what was understood, not from what was said.
@@ -235,8 +323,14 @@ fn written(command: &Command) -> Value {
             "api_access": stored(&account.api_access),
             "features": account.features,
             "default_scopes": stored(&account.default_scopes),
+            "name_policy": account.settings.name_policy.as_str(),
+            "access_levels": stored(&account.settings.access_levels),
+            "access_level_required": account.settings.access_level_required,
+            "scopes": stored(&account.settings.catalogue),
+            "plan": account.settings.plan,
+            "explain_refusals": account.settings.explain_refusals,
         }),
-        Command::ChangeAccount { change, .. } => object([
+        Command::ChangeAccount { change, .. } | Command::PutAccount { change, .. } => object([
             ("name", set(&change.name).map(|name| json!(name))),
             ("external_id", set(&change.external_id).map(|id| json!(id))),
             ("brand", set(&change.brand).map(|brand| json!(brand.as_str()))),
@@ -245,23 +339,57 @@ fn written(command: &Command) -> Value {
             ("api_access", set(&change.api_access).map(stored)),
             ("features", set(&change.features).map(|features| json!(features))),
             ("default_scopes", set(&change.default_scopes).map(stored)),
+            ("name_policy", set(&change.settings.name_policy).map(|policy| json!(policy.as_str()))),
+            ("access_levels", set(&change.settings.access_levels).map(stored)),
+            ("access_level_required", set(&change.settings.access_level_required).map(|required| json!(required))),
+            ("scopes", set(&change.settings.catalogue).map(stored)),
+            ("plan", set(&change.settings.plan).map(|plan| json!(plan))),
+            ("explain_refusals", set(&change.settings.explain_refusals).map(|explain| json!(explain))),
         ]),
+        Command::RequestAccess { environment, note, .. } => {
+            json!({ "environment": environment.as_str(), "note": note })
+        }
         Command::IssueKey { key, .. } => object([
             ("name", Some(json!(key.name))),
             ("environment", Some(json!(key.environment.as_str()))),
             ("scopes", key.scopes.as_ref().map(stored)),
+            ("access_level", Some(json!(key.access_level))),
+            ("workspaces", Some(key.workspaces.as_ref().map_or(Value::Null, stored))),
+            ("fields", Some(stored(&key.fields))),
             ("not_before", Some(json!(key.not_before.map(UnixMillis::to_rfc3339)))),
             ("expires_at", Some(json!(key.expires_at.map(UnixMillis::to_rfc3339)))),
         ]),
-        Command::ChangeKey { change: KeyChange { name, disabled }, .. } => object([
+        Command::IssueCredential { credential, .. } => object([
+            ("name", Some(json!(credential.name))),
+            ("environment", Some(json!("admin"))),
+            ("role", Some(json!(credential.role.as_str()))),
+            ("scopes", credential.scopes.as_ref().map(stored)),
+            ("workspaces", credential.workspaces.as_ref().map(stored)),
+            ("not_before", Some(json!(credential.not_before.map(UnixMillis::to_rfc3339)))),
+            ("expires_at", Some(json!(credential.expires_at.map(UnixMillis::to_rfc3339)))),
+        ]),
+        Command::MintSession { session, .. } => object([
+            ("actor", Some(json!(session.actor))),
+            ("role", session.role.map(|role| json!(role.as_str()))),
+            ("scopes", session.scopes.as_ref().map(stored)),
+            ("workspaces", session.workspaces.as_ref().map(stored)),
+        ]),
+        Command::ChangeKey { change: KeyChange { name, disabled, .. }, .. } => object([
             ("name", set(name).map(|name| json!(name))),
             ("disabled", set(disabled).map(|disabled| json!(disabled))),
         ]),
-        Command::RevokeKey { .. } => json!({}),
+        Command::RevokeKey { .. } | Command::ArchiveWorkspace { .. } => json!({}),
+        Command::RevokeAllKeys { environments, .. } => match environments[..] {
+            [one] => json!({ "environment": one.as_str() }),
+            _ => json!({}),
+        },
+        Command::CreateWorkspace { name, .. } => json!({ "name": name }),
+        Command::ChangeWorkspace { change, .. } => object([("name", set(&change.name).map(|name| json!(name)))]),
+        Command::SetPlatform { features } => json!({ "features": features }),
     }
 }
 
-fn stored(value: &impl ToJson) -> Value {
+fn stored(value: &(impl ToJson + ?Sized)) -> Value {
     serde_json::from_str(&value.to_json()).unwrap()
 }
 
@@ -285,16 +413,21 @@ fn set_to<T>(edit: &Edit<Option<T>>) -> Option<&T> {
 fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
     let (path, account) = match query {
         Query::Account(account) => (account_path(account), Some(account)),
+        Query::Scopes(account) => (format!("{}/scopes", account_path(account)), Some(account)),
         Query::Key(account, key) => (key_path(account, key), Some(account)),
         Query::KeyByDigest(account, _) => (format!("{}/keys/lookup", account_path(account)), Some(account)),
         Query::Keys(account, ..) => (format!("{}/keys", account_path(account)), Some(account)),
         Query::Audit(account, ..) => (format!("{}/audit", account_path(account)), Some(account)),
+        Query::Workspace(account, workspace) => (workspace_path(account, workspace), Some(account)),
+        Query::Workspaces(account, ..) => (format!("{}/workspaces", account_path(account)), Some(account)),
         Query::Accounts(..) => ("accounts".into(), None),
+        Query::Platform => ("platform".into(), None),
     };
     assert_eq!(request.path, path);
     assert_eq!(request.method, if path.ends_with("/lookup") { "POST" } else { "GET" });
     match (place, account) {
         (Ok(Place::Slot(slot)), Some(account)) => assert!(slot == SLOT && account.slot == SLOT),
+        (Ok(Place::Everywhere), None) => assert_eq!(path, "platform"),
         (Ok(Place::All(first)), None) => assert!(first.is_none_or(|first| first == SLOT)),
         (place, _) => panic!("{path} is in {place:?}"),
     }
@@ -321,7 +454,8 @@ fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
             assert!(filter.action.as_deref().is_none_or(|action| ACTIONS.contains(&action)));
             listed(request, query, page);
         }
-        Query::Account(_) | Query::Key(..) => {
+        Query::Workspaces(_, _, page) => listed(request, query, page),
+        Query::Account(_) | Query::Platform | Query::Scopes(_) | Query::Key(..) | Query::Workspace(..) => {
             assert!(request.query.bytes().all(|byte| byte == b'&'))
         }
     }
@@ -339,10 +473,14 @@ fn listed(request: &Request<'_>, query: &Query, page: &Page) {
 
 /// 1 to 128 characters, not blank, without control characters.
 fn is_name(name: impl AsRef<str>) -> bool {
-    let name = name.as_ref();
-    (1..=128).contains(&name.chars().count())
-        && name.chars().any(|character| !character.is_whitespace())
-        && !name.chars().any(char::is_control)
+    is_line(name, 128)
+}
+
+fn is_line(line: impl AsRef<str>, most: usize) -> bool {
+    let line = line.as_ref();
+    (1..=most).contains(&line.chars().count())
+        && line.chars().any(|character| !character.is_whitespace())
+        && !line.chars().any(char::is_control)
 }
 
 /// 1 to 128 visible ASCII characters.

@@ -166,7 +166,7 @@ const LOW: u64 = 42;
 
 fn verification() -> Verification {
     let scopes = vec![Scope::parse("contacts:read").unwrap()].into();
-    Verification::new(*KEY, Demand { scopes, environment: None, strict: false })
+    Verification::new(*KEY, Demand { scopes, ..Demand::default() })
 }
 
 /// The verdict when KV has this; none = the Authority is to say.

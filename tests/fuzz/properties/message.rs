@@ -4,7 +4,7 @@ use keygate::{
     authority::sync::{Subject, SyncAnswer, SyncRequest},
     edge::{Step, Verdict, Verification, View},
     http::admin::ShardPage,
-    policy::{Decision, Demand},
+    policy::{Decision, Demand, is_feature},
 };
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ fn question_is_read(text: &str, request: &SyncRequest) {
 }
 
 fn answer_is_read(text: &str, answer: &SyncAnswer<'_>) {
-    let SyncAnswer { now, low, lease_ms, grace_ms, reset, changes, grants, accounts } = answer;
+    let SyncAnswer { now, low, lease_ms, grace_ms, reset, features, changes, grants, accounts } = answer;
     let word = if *reset { "reset" } else { "on" };
     let (sequence, cursor) = (now.sequence, now.cursor);
     let first = format!("sync 1 v1 {} {sequence} {cursor} {low} {lease_ms} {grace_ms} {word}", now.epoch);
@@ -57,8 +57,13 @@ fn answer_is_read(text: &str, answer: &SyncAnswer<'_>) {
     assert_eq!((said[0], said[said.len() - 1]), (first.as_str(), "end"));
     let lines = &said[1..said.len() - 1];
     let (of_grants, others): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| line.starts_with("grant "));
-    let (of_accounts, of_changes): (Vec<&str>, Vec<&str>) =
+    let (of_accounts, others): (Vec<&str>, Vec<&str>) =
         others.into_iter().partition(|line| line.starts_with("account "));
+    let (of_platform, of_changes): (Vec<&str>, Vec<&str>) =
+        others.into_iter().partition(|line| line.starts_with("features "));
+    let on = (!features.is_empty()).then(|| format!("features {}", features.join(" ")));
+    assert_eq!(of_platform, on.iter().collect::<Vec<_>>());
+    assert!(features.iter().all(|feature| is_feature(feature)));
     let grants = grants.iter().map(|(digest, copy)| format!("grant {} {}", digest.to_hex(), copy.unwrap_or("-")));
     assert_eq!(of_grants, grants.collect::<Vec<_>>());
     let accounts = accounts.iter().map(|(number, copy)| format!("account {number} {}", copy.unwrap_or("-")));
@@ -73,7 +78,8 @@ fn answer_is_read(text: &str, answer: &SyncAnswer<'_>) {
 /// A change, read by the description of the format.
 fn change(line: &str) -> (u64, u64) {
     let (subject, sequence) = line.split_once(' ').unwrap();
-    let number = match subject.split_once(':').unwrap() {
+    let number = match subject.split_once(':').unwrap_or((subject, "")) {
+        ("platform", "") => 1 << 62,
         ("key", prefix) => {
             assert_eq!(prefix.len(), 16);
             u64::from_str_radix(prefix, 16).unwrap() | 1 << 63

@@ -94,8 +94,9 @@ export function allowed(answer, key, account, { grace = false } = {}) {
     IDENTITY.map((name) => headers[name]),
     [key.id, account.id, key.environment, key.scopes.join(" ")],
   );
+  assert.equal(headers["x-keygate-features"], account.features?.join(" ") || undefined);
   assert.equal(headers["x-keygate-grace"], grace ? "1" : undefined);
-  onlyHeaders(answer, [...IDENTITY, "x-keygate-grace"]);
+  onlyHeaders(answer, [...IDENTITY, "x-keygate-features", "x-keygate-grace"]);
 }
 
 /** Nothing but the usual headers and `more`, and never to be stored by a cache. */

@@ -14,10 +14,12 @@ ACCOUNT = os.environ["KEYGATE_TEST_ACCOUNT"]
 CHANGED_ACCOUNT = os.environ["KEYGATE_TEST_CHANGED_ACCOUNT"]
 KEYS = os.environ["KEYGATE_TEST_KEYS"].split()
 KEY_TEXT = os.environ["KEYGATE_TEST_KEY_TEXT"]
+WORKSPACES = os.environ["KEYGATE_TEST_WORKSPACES"].split()
 
 FORMS = {
     "account_id": re.compile(r"acct_[0-9a-f]{10}"),
     "key_id": re.compile(r"key_[0-9a-f]{20}"),
+    "workspace_id": re.compile(r"ws_[0-9a-f]{16}"),
 }
 CURSOR = re.compile(r"[0-9]{1,3}-[0-9]*")
 EXTERNAL_ID = re.compile(r"[!-~]{1,128}")
@@ -34,9 +36,14 @@ def operation_id(context):
 
 def existing(context, kind, number):
     """An id that exists. What changes an account has one of its own, without keys, so that no key is refused because
-    of what became of its account; and what revokes has half of the keys, so that the others can be changed."""
+    of what became of its account; and what revokes has half of the keys, so that the others can be changed. So it is
+    with what archives workspaces."""
     if kind == "account_id":
-        return CHANGED_ACCOUNT if operation_id(context) == "changeAccount" else ACCOUNT
+        return CHANGED_ACCOUNT if operation_id(context) in ("changeAccount", "requestAccess", "revokeAllKeys") else ACCOUNT
+    if kind == "workspace_id":
+        half = len(WORKSPACES) // 2
+        some = WORKSPACES[:half] if operation_id(context) == "archiveWorkspace" else WORKSPACES[half:]
+        return some[number % len(some)]
     keys = KEYS[: len(KEYS) // 2] if operation_id(context) == "revokeKey" else KEYS
     return keys[number % len(keys)]
 
@@ -62,11 +69,17 @@ CONDITION = re.compile(r'(W/)?"[!#-+\--~]*"( *, *(W/)?"[!#-+\--~]*")*')
 schemathesis.openapi.format("condition", st.one_of(*3 * [st.just("*")], st.from_regex(CONDITION, fullmatch=True)))
 
 
+schemathesis.openapi.format("workspace", st.from_regex(FORMS["workspace_id"], fullmatch=True))
+
+
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """For the coverage phase, values of a header are letters and digits: it has none for If-Match, not even the
-    example, and sends an empty one with everything else that it tries. But it takes a format's."""
+    """For the coverage phase, values of a header are letters and digits: it has none for If-Match and X-Workspace-ID,
+    not even the example, and sends an empty one with everything else that it tries. But it takes a format's."""
     raw_schema["components"]["parameters"]["If-Match"]["schema"]["format"] = "condition"
+    for parameter in raw_schema["paths"]["/verify"]["parameters"]:
+        if parameter["name"] == "X-Workspace-ID":
+            parameter["schema"]["format"] = "workspace"
 
 
 COUNT = itertools.count()
@@ -81,6 +94,35 @@ def new(value):
     return value
 
 
+LINE = re.compile(r"(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,64}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def is_catalogue(value):
+    """A list of resources, as far as its schema says what that is."""
+
+    def is_resource(entry):
+        if not isinstance(entry, dict) or set(entry) != {"resource", "description", "verbs"}:
+            return False
+        verbs = entry["verbs"] if isinstance(entry["verbs"], list) else []
+        names = [entry["resource"], *verbs]
+        return len(names) > 1 and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
+
+    return isinstance(value, list) and len(value) > 0 and all(is_resource(entry) for entry in value)
+
+
+def limit_to_what_there_is(body):
+    """A key is limited to workspaces in use, and to fields of what its scopes reach."""
+    workspaces, fields = body.get("workspaces"), body.get("fields")
+    id = FORMS["workspace_id"]
+    if isinstance(workspaces, list) and workspaces and all(isinstance(it, str) and id.fullmatch(it) for it in workspaces):
+        body["workspaces"] = [WORKSPACES[-1]]
+    if isinstance(fields, dict) and fields and all(isinstance(names, list) and names for names in fields.values()):
+        body["fields"] = {"contacts": ["name"]}
+        if isinstance(body.get("scopes", []), list):
+            body["scopes"] = ["contacts:read"]
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """What the hooks for parts of a request are not asked about: they see neither the examples nor the coverage phase,
@@ -88,6 +130,9 @@ def before_call(context, case, kwargs):
     if case.meta.phase.name in (TestPhase.EXAMPLES, TestPhase.COVERAGE):
         for kind in well_formed(case.path_parameters):
             case.path_parameters[kind] = existing(context, kind, -1)
+    # Nor is the one archived that keys are limited to.
+    if operation_id(context) == "archiveWorkspace" and (case.path_parameters or {}).get("workspace_id") == WORKSPACES[-1]:
+        case.path_parameters["workspace_id"] = WORKSPACES[0]
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and IDEMPOTENCY_KEY.fullmatch(key):
         case.headers["Idempotency-Key"] = new(key)
@@ -95,6 +140,11 @@ def before_call(context, case, kwargs):
     external_id = body.get("external_id")
     if isinstance(external_id, str) and EXTERNAL_ID.fullmatch(external_id):
         body["external_id"] = new(external_id)
+    if is_catalogue(body.get("scopes")):
+        body["scopes"] = None  # the scopes that the account has or gets are not in it
+    if isinstance(body.get("access_level"), str) and LINE.fullmatch(body["access_level"]):
+        body["access_level"] = "Read only"  # the one that there is
+    limit_to_what_there_is(body)
     if operation_id(context) == "lookUpKey" and isinstance(body.get("key"), str) and next(COUNT) % 2:
         body["key"] = KEY_TEXT
 

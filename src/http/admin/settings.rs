@@ -1,0 +1,166 @@
+//! The settings of an account on the wire.
+
+use crate::{
+    authority::{
+        command::Edit,
+        settings::{ACCESS_LEVELS_MAX, AccessLevel, AccessLevels, NamePolicy, Settings, SettingsChange},
+    },
+    json::{FromJson, Json, ObjectWriter, ToJson},
+    policy::{CATALOGUE_MAX, Catalogue, CatalogueEntry, DESCRIPTION_MAX, VERBS_MAX},
+};
+
+use super::super::{json::Members, values};
+
+/// Characters of the name of an access level.
+pub const ACCESS_LEVEL_CHARACTERS_MAX: usize = 64;
+
+/// Characters of the note of a request for access.
+pub const NOTE_CHARACTERS_MAX: usize = 500;
+
+/// Takes the members of an account that are settings.
+pub(super) fn read(members: &mut Members<'_>) -> SettingsChange {
+    let set = |value: Option<bool>| value.map_or(Edit::Keep, Edit::Set);
+    SettingsChange {
+        name_policy: members.optional("name_policy", name_policy).map_or(Edit::Keep, Edit::Set),
+        access_levels: members.optional("access_levels", access_levels).map_or(Edit::Keep, Edit::Set),
+        access_level_required: set(members.optional("access_level_required", values::flag)),
+        catalogue: members.optional("scopes", values::or_null(catalogue)).map_or(Edit::Keep, Edit::Set),
+        plan: members.optional("plan", values::or_null(values::name)).map_or(Edit::Keep, Edit::Set),
+        explain_refusals: set(members.optional("explain_refusals", values::flag)),
+    }
+}
+
+/// Adds them to what is answered.
+pub(super) fn write(view: &mut ObjectWriter, settings: &Settings) {
+    view.text("name_policy", settings.name_policy.as_str())
+        .value("access_levels", &settings.access_levels)
+        .value("access_level_required", &settings.access_level_required)
+        .value("scopes", &settings.catalogue)
+        .value("plan", &settings.plan)
+        .value("access_note", &settings.access_note)
+        .value("explain_refusals", &settings.explain_refusals);
+}
+
+/// The answer to the question for an account's scopes, where it has this catalogue of its own.
+pub(super) fn scopes(own: Option<&Catalogue>) -> String {
+    let deployment = Catalogue::compiled();
+    let (catalogue, source) = match own {
+        Some(own) => (own, "account"),
+        None if deployment.entries().is_empty() => (deployment, "none"),
+        None => (deployment, "deployment"),
+    };
+    ObjectWriter::new().raw("data", &catalogue.to_json()).text("source", source).end()
+}
+
+/// The name of an access level.
+pub(super) fn access_level(value: Json<'_>) -> Result<String, String> {
+    values::line(value, ACCESS_LEVEL_CHARACTERS_MAX)
+}
+
+/// What a request for access says.
+pub(super) fn note(value: Json<'_>) -> Result<String, String> {
+    values::line(value, NOTE_CHARACTERS_MAX)
+}
+
+fn name_policy(value: Json<'_>) -> Result<NamePolicy, String> {
+    let policy = value.text().as_deref().and_then(NamePolicy::parse);
+    policy.ok_or_else(|| "\"optional\", \"required\" or \"unique\"".into())
+}
+
+fn access_levels(value: Json<'_>) -> Result<AccessLevels, String> {
+    let Some(members) = value.object() else {
+        return Err("an object {name: {\"description\": …, \"scopes\": […]}}".into());
+    };
+    let levels = members.into_members().map(|(name, level)| one_level(&name, level));
+    let levels = levels.collect::<Result<Vec<_>, String>>()?;
+    AccessLevels::new(levels).ok_or_else(|| format!("an object of at most {ACCESS_LEVELS_MAX} members"))
+}
+
+fn one_level(name: &str, level: Json<'_>) -> Result<AccessLevel, String> {
+    let expected = |what: &str| format!("right, and is not at {name:?}: expected {what}");
+    let name = access_level(Json::Text(name.into()))
+        .map_err(|what| format!("an object whose names are {what}, and {name:?} is not"))?;
+    let mut members = level.object().ok_or_else(|| expected("an object {\"description\": …, \"scopes\": […]}"))?;
+    let description = match members.take("description") {
+        None | Some(Json::Null) => None,
+        Some(text) => {
+            Some(values::line(text, DESCRIPTION_MAX).map_err(|what| expected(&format!("`description` to be {what}")))?)
+        }
+    };
+    let scopes = members.take("scopes").ok_or_else(|| expected("`scopes`"))?;
+    let scopes = values::scopes(scopes).map_err(|what| expected(&format!("`scopes` to be {what}")))?;
+    match members.left() {
+        Some(unknown) => Err(expected(&format!("description and scopes, not {unknown:?}"))),
+        None => Ok(AccessLevel { name, description, scopes }),
+    }
+}
+
+fn catalogue(value: Json<'_>) -> Result<Catalogue, String> {
+    let expected = || {
+        format!(
+            "a list of at most {CATALOGUE_MAX} objects {{\"resource\": …, \"description\": …, \"verbs\": […]}} with 1 to \
+             {VERBS_MAX} verbs each, or null for the deployment's"
+        )
+    };
+    let entries: Vec<CatalogueEntry> = Vec::from_json(value).ok_or_else(expected)?;
+    if entries.is_empty() {
+        return Err(expected());
+    }
+    Catalogue::new(entries).map_err(|error| format!("right, and is not at [{}]: {error}", error.index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels(json: &str) -> Result<AccessLevels, String> {
+        access_levels(Json::parse(json).unwrap())
+    }
+
+    #[test]
+    fn a_wrong_access_level_is_named_with_what_would_be_right() {
+        for (json, expected) in [
+            ("[]", "an object {name: {\"description\": …, \"scopes\": […]}}"),
+            (r#"{" ":{"scopes":[]}}"#, "an object whose names are a text of 1 to 64 characters"),
+            (r#"{"a":1}"#, "right, and is not at \"a\": expected an object {"),
+            (r#"{"a":{}}"#, "right, and is not at \"a\": expected `scopes`"),
+            (r#"{"a":{"scopes":["x"]}}"#, "right, and is not at \"a\": expected `scopes` to be element 0, byte 1:"),
+            (r#"{"a":{"scopes":[],"x":1}}"#, "right, and is not at \"a\": expected description and scopes, not \"x\""),
+            (
+                r#"{"a":{"scopes":[],"description":""}}"#,
+                "right, and is not at \"a\": expected `description` to be a text",
+            ),
+        ] {
+            let said = levels(json).unwrap_err();
+            assert!(said.starts_with(expected), "{json}: {said}");
+        }
+        let named = |length: usize| levels(&format!("{{\"{}\":{{\"scopes\":[]}}}}", "é".repeat(length)));
+        assert!(named(ACCESS_LEVEL_CHARACTERS_MAX).is_ok() && named(ACCESS_LEVEL_CHARACTERS_MAX + 1).is_err());
+        let many = |count: usize| {
+            let members: Vec<String> = (0..count).map(|n| format!("\"{n}\":{{\"scopes\":[]}}")).collect();
+            levels(&format!("{{{}}}", members.join(",")))
+        };
+        assert!(many(ACCESS_LEVELS_MAX).is_ok() && many(ACCESS_LEVELS_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn a_wrong_catalogue_is_refused_where_it_is_wrong() {
+        let parsed = |json: &str| catalogue(Json::parse(json).unwrap());
+        for json in ["[]", "{}", r#"[{"resource":"a","verbs":["x"]}]"#, r#"["a"]"#] {
+            assert!(parsed(json).unwrap_err().starts_with("a list of at most 200 objects"), "{json}");
+        }
+        let twice =
+            r#"[{"resource":"a","description":"A","verbs":["x"]},{"resource":"a","description":"A","verbs":["x"]}]"#;
+        assert_eq!(parsed(twice).unwrap_err(), "right, and is not at [1]: `resource`: name each resource once");
+    }
+
+    #[test]
+    fn the_catalogue_in_force_is_the_accounts_own_or_else_the_deployments() {
+        let own = r#"[{"resource":"a","description":"A","verbs":["x"]}]"#;
+        let answer = scopes(Some(&catalogue(Json::parse(own).unwrap()).unwrap()));
+        assert_eq!(answer, format!("{{\"data\":{own},\"source\":\"account\"}}"));
+        let deployment = Catalogue::compiled();
+        let source = if deployment.entries().is_empty() { "none" } else { "deployment" };
+        assert_eq!(scopes(None), format!("{{\"data\":{},\"source\":\"{source}\"}}", deployment.to_json()));
+    }
+}
