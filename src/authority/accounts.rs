@@ -14,7 +14,7 @@ use super::{
     meta,
     outbox::KvKey,
     record::{AccountRecord, Revoked, RevokedAll},
-    sql::{Columns, Sql, SqlError, at_most_one},
+    sql::{Columns, Sql, SqlError, at_most_one, each},
 };
 
 /// How many account numbers are tried. With 10⁶ accounts in a slot one is taken once in 4,300; eight in a row, never.
@@ -223,12 +223,7 @@ pub(super) fn list(
         ),
         &[before.into(), limit.into(), external_id.map(str::to_owned).into()],
     )?;
-    rows.into_iter()
-        .map(|row| {
-            let mut row = Columns::of(row);
-            Ok((row.number()?, read(row, slot)?))
-        })
-        .collect()
+    each(rows, |mut row| Ok((row.number()?, read(row, slot)?)))
 }
 
 const COLUMNS: &str = "number, version, name, external_id, brand, status, max_active_keys, api_access, features,

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     credential::{AccountRef, Brand, Environment},
-    json::{FromJson, Json, ObjectWriter, ToJson},
+    json::{FromJson, Json, ObjectWriter, ToJson, all},
     planted::planted,
     policy::{DAY_MS, UnixMillis},
 };
@@ -243,7 +243,7 @@ fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
         _ => None,
     };
     let outdated = row.text()?;
-    let outdated = outdated.split_ascii_whitespace().map(KvKey::parse).collect::<Option<Vec<_>>>();
+    let outdated = all(outdated.split_ascii_whitespace().map(KvKey::parse));
     let outdated = outdated.ok_or_else(|| SqlError("a stored KV key is not of its form".into()))?;
     let mirrored = row.optional_number()?.map(|mirrored| mirrored != 0);
     answer.effective_at = row.optional_number()?.map(UnixMillis::from_millis);

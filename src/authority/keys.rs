@@ -18,7 +18,7 @@ use super::{
     meta,
     outbox::KvKey,
     record::{AccountRecord, Administration, KeyRecord, Session},
-    sql::{Columns, Row, Sql, SqlError, Value, at_most_one, from_json, only},
+    sql::{Columns, Row, Sql, SqlError, Value, at_most_one, each, from_json, only},
 };
 
 /// Issues a key. No feed row: nothing older than a new key can exist anywhere.
@@ -249,7 +249,7 @@ pub(super) fn list(
             after.into(),
         ],
     )?;
-    rows.into_iter().map(|row| Ok(read(Columns::of(row), account.slot)?.under(revoked_all))).collect()
+    each(rows, |row| Ok(read(row, account.slot)?.under(revoked_all)))
 }
 
 pub(super) fn find(sql: &impl Sql, slot: u8, id: KeyId) -> Result<Option<KeyRecord>, SqlError> {

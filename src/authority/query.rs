@@ -13,7 +13,7 @@ use super::{
     keys, outbox, platform,
     record::{AccountRecord, KeyRecord, WorkspaceRecord},
     scopes_used::ScopesLastUsed,
-    sql::{Columns, Sql, SqlError, only},
+    sql::{Sql, SqlError, each, only},
     workspaces::{self, WorkspaceFilter},
 };
 
@@ -154,11 +154,7 @@ pub fn condition(sql: &impl Sql) -> Result<Condition, SqlError> {
          GROUP BY pepper ORDER BY pepper",
         &[],
     )?;
-    let keys_by_pepper = peppers.into_iter().map(|row| {
-        let mut row = Columns::of(row);
-        Ok((accounts::narrow(row.number()?)?, row.number()?))
-    });
-    let keys_by_pepper = keys_by_pepper.collect::<Result<_, SqlError>>()?;
+    let keys_by_pepper = each(peppers, |mut row| Ok((accounts::narrow(row.number()?)?, row.number()?)))?;
     let accepted_in_grace = only(sql.run("SELECT graced FROM meta", &[])?)?.number()?;
     Ok(Condition { accounts, unmirrored, oldest_unmirrored_at, keys_by_pepper, accepted_in_grace })
 }

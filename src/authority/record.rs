@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    audit::{AuditHead, Members},
+    audit::{AuditHead, Members, in_order},
     scopes_used::ScopesLastUsed,
     settings::Settings,
 };
@@ -113,8 +113,7 @@ impl AccountRecord {
             ("status", self.status.as_str().to_json()),
         ];
         members.extend(self.settings.described());
-        members.sort_by_key(|(name, _)| *name);
-        members
+        in_order(members)
     }
 
     /// What the edge needs to know of it.
@@ -255,8 +254,7 @@ impl KeyRecord {
             members.push(("role", admin.role.as_str().to_json()));
             members.extend(admin.session.iter().map(|session| ("actor", session.actor.to_json())));
         }
-        members.sort_unstable_by_key(|(name, _)| *name);
-        members
+        in_order(members)
     }
 
     /// The record as it counts where all keys of its account may have been revoked: a key that was among them is as

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    json::{FromJson, Json, ObjectWriter, ToJson, array},
+    json::{FromJson, Json, ObjectWriter, ToJson, all, array},
     policy::{Catalogue, CatalogueEntry, ScopeSet, UnknownScope},
 };
 
@@ -85,10 +85,13 @@ pub struct AccessLevel {
 impl AccessLevels {
     /// At most [`ACCESS_LEVELS_MAX`], each name once; none otherwise.
     #[must_use]
-    pub fn new(mut levels: Vec<AccessLevel>) -> Option<Self> {
-        levels.sort_by(|one, other| one.name.cmp(&other.name));
-        let repeated = levels.iter().zip(levels.iter().skip(1)).any(|(one, next)| one.name == next.name);
-        (levels.len() <= ACCESS_LEVELS_MAX && !repeated).then_some(Self(levels))
+    pub fn new(levels: Vec<AccessLevel>) -> Option<Self> {
+        let mut sorted = Vec::new();
+        for level in levels.into_iter().take(ACCESS_LEVELS_MAX.saturating_add(1)) {
+            let place = sorted.binary_search_by(|earlier: &AccessLevel| earlier.name.cmp(&level.name)).err()?;
+            sorted.insert(place, level);
+        }
+        (sorted.len() <= ACCESS_LEVELS_MAX).then_some(Self(sorted))
     }
 
     /// All of them, in the order of their names.
@@ -250,7 +253,7 @@ impl FromJson for AccessLevels {
             };
             members.end(level)
         };
-        AccessLevels::new(json.object()?.into_members().map(level).collect::<Option<Vec<_>>>()?)
+        AccessLevels::new(all(json.object()?.into_members().map(level))?)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use crate::{
     credential::{AccountRef, Digest, decode_lower_hex},
+    json::all,
     planted::planted,
     policy::is_feature,
 };
@@ -240,8 +241,7 @@ impl<'t> SyncAnswer<'t> {
                     answer.accounts.push((u32::try_from(number(account)?).ok()?, some(copy)));
                 }
                 "features" if answer.features.is_empty() => {
-                    answer.features =
-                        rest.split(' ').map(|name| is_feature(name).then_some(name)).collect::<Option<_>>()?;
+                    answer.features = all(rest.split(' ').map(|name| is_feature(name).then_some(name)))?;
                 }
                 subject => answer.changes.push((Subject::parse(subject)?, number(rest)?)),
             }

@@ -6,12 +6,12 @@
 //!
 //! With a use comes which of the key's scopes served it. That is kept by the day (UTC), and is a lower bound, too.
 
-use std::collections::BTreeMap;
-
-use crate::{
-    credential::Digest,
-    policy::{DAY_MS, UnixMillis},
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
 };
+
+use crate::{credential::Digest, policy::UnixMillis};
 
 use super::{
     query::Found,
@@ -49,19 +49,24 @@ pub struct Use {
 /// What is not written yet, and what was written within the last minute. All of it may be lost.
 #[derive(Debug, Default)]
 pub struct Tally {
-    rows: BTreeMap<Place, Row>,
+    /// The rows of each key, few: one a day.
+    keys: HashMap<Digest, Vec<Row>, BuildHasherDefault<OfDigest>>,
+    rows: usize,
     /// The round before which nothing is to be written; none = nothing waits.
     next_due: Option<UnixMillis>,
     /// When room was last looked for.
     swept_at: Option<UnixMillis>,
 }
 
-/// Where a row of the table is: the key's, of one day (UTC, counted from 1970).
-type Place = (Digest, u64);
+/// Digests come from a keyed hash, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct OfDigest(u64);
 
 /// What is to be told to a row of the table.
 #[derive(Debug)]
 struct Row {
+    /// Which one: of which day (UTC, counted from 1970).
+    day: u64,
     count: u64,
     last_at: UnixMillis,
     /// Which scopes served. All that are known of once it was written, and until then those that are to be added.
@@ -82,18 +87,13 @@ impl Tally {
         let mut wrote = false;
         for Use { digest, count, age_ms, scopes } in uses {
             let at = UnixMillis::from_millis(now.as_millis().saturating_sub(*age_ms));
-            let place = (*digest, at.day());
-            let mut passing = Row::new();
-            let row = if self.rows.contains_key(&place) || self.has_room(now) {
-                self.rows.entry(place).or_insert_with(Row::new)
-            } else {
-                &mut passing
-            };
+            let mut passing = Row::new(at.day());
+            let row = self.row(digest, at.day(), now).unwrap_or(&mut passing);
             row.waits |= *count > 0 || at > row.last_at || scopes & !row.scopes != 0;
             row.scopes |= scopes;
             row.count = row.count.saturating_add((*count).into());
             row.last_at = row.last_at.max(at);
-            let outcome = row.write_if_due(sql, &place, now);
+            let outcome = row.write_if_due(sql, digest, now);
             if row.waits {
                 let round = row.round();
                 self.next_due = Some(self.next_due.map_or(round, |next| next.min(round)));
@@ -110,28 +110,45 @@ impl Tally {
     /// Trouble with SQLite; what was not written waits.
     pub fn write_due(&mut self, sql: &impl Sql, now: UnixMillis) -> Result<bool, SqlError> {
         let mut wrote = false;
-        let due = self.rows.iter_mut().filter(|(_, row)| row.waits && row.is_due(now));
-        for (place, row) in due.take(ROWS_PER_ROUND) {
-            wrote |= row.write_if_due(sql, place, now)?;
+        let rows = self.keys.iter_mut().flat_map(|(digest, rows)| rows.iter_mut().map(move |row| (digest, row)));
+        for (digest, row) in rows.filter(|(_, row)| row.waits && row.is_due(now)).take(ROWS_PER_ROUND) {
+            wrote |= row.write_if_due(sql, digest, now)?;
         }
         self.sweep(now);
-        self.next_due = self.rows.values().filter(|row| row.waits).map(Row::round).min();
+        self.next_due = self.keys.values().flatten().filter(|row| row.waits).map(Row::round).min();
         Ok(wrote)
+    }
+
+    /// The row of that key and day; none if there is no room for it.
+    fn row(&mut self, digest: &Digest, day: u64, now: UnixMillis) -> Option<&mut Row> {
+        let is_there = self.keys.get(digest).is_some_and(|rows| rows.iter().any(|row| row.day == day));
+        if !is_there {
+            if !self.has_room(now) {
+                return None;
+            }
+            self.keys.entry(*digest).or_insert_with(|| Vec::with_capacity(1)).push(Row::new(day));
+            self.rows = self.rows.saturating_add(1);
+        }
+        self.keys.get_mut(digest)?.iter_mut().find(|row| row.day == day)
     }
 
     /// True if a further row fits.
     fn has_room(&mut self, now: UnixMillis) -> bool {
-        let is_full = self.rows.len() >= ROWS_MAX;
+        let is_full = self.rows >= ROWS_MAX;
         // It takes a look at every row, so not for each use.
         if is_full && self.swept_at.is_none_or(|at| at > now || at.saturating_add_millis(WRITE_ROUND_MS) <= now) {
             self.sweep(now);
         }
-        self.rows.len() < ROWS_MAX
+        self.rows < ROWS_MAX
     }
 
     /// A row that rests is known to the database alone.
     fn sweep(&mut self, now: UnixMillis) {
-        self.rows.retain(|_, row| row.waits || !row.is_due(now));
+        self.keys.retain(|_, rows| {
+            rows.retain(|row| row.waits || !row.is_due(now));
+            !rows.is_empty()
+        });
+        self.rows = self.keys.values().map(Vec::len).sum();
         self.swept_at = Some(now);
     }
 
@@ -151,11 +168,10 @@ impl Tally {
     }
 
     fn add_to_record(&self, record: &mut KeyRecord) {
-        let of_key = self.rows.range((record.digest, 0)..=(record.digest, u64::MAX));
-        for ((_, day), row) in of_key.filter(|(_, row)| row.waits) {
+        for row in self.keys.get(&record.digest).into_iter().flatten().filter(|row| row.waits) {
             record.last_used_at = record.last_used_at.max(Some(row.last_at));
             if let Some(scopes) = &mut record.scopes_last_used {
-                scopes.add(*day, row.scopes);
+                scopes.add(row.day, row.scopes);
             }
         }
     }
@@ -168,9 +184,19 @@ impl Tally {
     }
 }
 
+impl Hasher for OfDigest {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 impl Row {
-    fn new() -> Self {
-        Row { count: 0, last_at: UnixMillis::EPOCH, scopes: 0, written_at: None, waits: false }
+    fn new(day: u64) -> Self {
+        Row { day, count: 0, last_at: UnixMillis::EPOCH, scopes: 0, written_at: None, waits: false }
     }
 
     /// The first round that writes it.
@@ -188,13 +214,12 @@ impl Row {
     }
 
     /// True when the database has changed: a use of a key that nobody knows, or one told before, changes nothing.
-    fn write_if_due(&mut self, sql: &impl Sql, place: &Place, now: UnixMillis) -> Result<bool, SqlError> {
+    fn write_if_due(&mut self, sql: &impl Sql, digest: &Digest, now: UnixMillis) -> Result<bool, SqlError> {
         if !self.waits || !self.is_due(now) {
             return Ok(false);
         }
-        let (digest, day) = place;
         if self.scopes != 0 && self.written_at.is_none() {
-            self.scopes |= scopes_used::of_day(sql, digest, *day)?;
+            self.scopes |= scopes_used::of_day(sql, digest, self.day)?;
         }
         // Nothing known of scopes: what the row has of them stays.
         let scopes = (self.scopes != 0).then(|| scopes_used::text(self.scopes));
@@ -207,7 +232,7 @@ impl Row {
              RETURNING day",
             &[
                 digest.to_hex().into(),
-                (*day).into(),
+                self.day.into(),
                 self.count.into(),
                 self.last_at.as_millis().into(),
                 scopes.into(),

@@ -14,7 +14,7 @@ use super::{
     meta,
     outbox::KvKey,
     record::WorkspaceRecord,
-    sql::{Columns, Sql, SqlError, Value, at_most_one},
+    sql::{Columns, Sql, SqlError, Value, at_most_one, each},
 };
 
 /// Which workspaces a list shows.
@@ -156,7 +156,7 @@ pub(super) fn list(
         ),
         &[account.number.into(), before.into(), limit.into()],
     )?;
-    rows.into_iter().map(|row| read(Columns::of(row), account.slot)).collect()
+    each(rows, |row| read(row, account.slot))
 }
 
 const COLUMNS: &str = "id, account, created, version, name, created_at, created_by, archived_at";

@@ -94,7 +94,15 @@ impl Sql for Storage {
         super::trap::after_statement(statement);
         let rows = cursor.raw().map_err(error)?;
         let rows = js_sys::try_iter(&rows).map_err(error)?.ok_or_else(|| SqlError("no rows to iterate".into()))?;
-        rows.map(|row| Array::from(&row.map_err(error)?).iter().map(from_js).collect()).collect()
+        let mut read = Vec::new();
+        for row in rows {
+            let mut values = Row::new();
+            for value in Array::from(&row.map_err(error)?).iter() {
+                values.push(from_js(value)?);
+            }
+            read.push(values);
+        }
+        Ok(read)
     }
 
     fn atomically<T, E: From<SqlError>>(&self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     credential::{Brand, Environment, WorkspaceId},
-    json::{FromJson, Json},
+    json::{FromJson, Json, all},
     policy::{AccountStatus, ApiAccess, FEATURE, Fields, Role, ScopeSet, UnixMillis, WORKSPACES_MAX, is_feature},
 };
 
@@ -155,8 +155,8 @@ pub fn features(value: Json<'_>) -> Result<Vec<String>, String> {
 pub fn fields(value: Json<'_>) -> Result<Fields, String> {
     let expected = || "an object {\"<resource>\": [\"<field>\", …], …}".to_owned();
     let lists = value.object().ok_or_else(expected)?.into_members();
-    let lists = lists.map(|(resource, names)| Some((resource, names.texts()?))).collect::<Option<Vec<_>>>();
-    Fields::new(lists.ok_or_else(expected)?).map_err(|error| format!("{}, but {error}", expected()))
+    let lists = lists.map(|(resource, names)| Some((resource, names.texts()?)));
+    Fields::new(all(lists).ok_or_else(expected)?).map_err(|error| format!("{}, but {error}", expected()))
 }
 
 /// A list of workspaces.

@@ -2,7 +2,7 @@
 //!
 //! What is read is what was written: an unknown member makes the whole unreadable, since it might take a right away.
 
-use crate::json::{FromJson, Json, Object, ObjectWriter, ToJson, array, quoted};
+use crate::json::{FromJson, Json, Object, ObjectWriter, ToJson, all, array, quoted};
 
 use super::{
     Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet, UnixMillis, Workspace,
@@ -111,7 +111,7 @@ impl ToJson for Fields {
 impl FromJson for Fields {
     fn from_json(json: Json<'_>) -> Option<Self> {
         let lists = json.object()?.into_members().map(|(resource, names)| Some((resource, names.texts()?)));
-        Fields::new(lists.collect::<Option<Vec<_>>>()?).ok()
+        Fields::new(all(lists)?).ok()
     }
 }
 

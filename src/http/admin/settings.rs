@@ -71,8 +71,10 @@ fn access_levels(value: Json<'_>) -> Result<AccessLevels, String> {
     let Some(members) = value.object() else {
         return Err("an object {name: {\"description\": …, \"scopes\": […]}}".into());
     };
-    let levels = members.into_members().map(|(name, level)| one_level(&name, level));
-    let levels = levels.collect::<Result<Vec<_>, String>>()?;
+    let mut levels = Vec::new();
+    for (name, level) in members.into_members() {
+        levels.push(one_level(&name, level)?);
+    }
     AccessLevels::new(levels).ok_or_else(|| format!("an object of at most {ACCESS_LEVELS_MAX} members"))
 }
 
