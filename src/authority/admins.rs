@@ -9,7 +9,7 @@
 //! do not hold: [`Admin::refuse_beyond_own`].
 
 use crate::{
-    credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId},
+    credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId, joined},
     policy::{AccountStatus, EffectiveStatus, Role, Scope, ScopeSet, UnixMillis},
 };
 
@@ -154,7 +154,7 @@ impl Admin {
             None => "all workspaces, unless some are named".to_owned(),
             Some(named) => {
                 let foreign = named.iter().filter(|id| !own.contains(id)).map(ToString::to_string);
-                foreign.collect::<Vec<_>>().join(", ")
+                joined(foreign, ", ")
             }
         };
         if missing.is_empty() { Ok(()) } else { Err(Refusal::WorkspacesBeyondOwn { missing }) }

@@ -8,7 +8,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    credential::{AccountRef, Brand, Environment},
+    credential::{AccountRef, Brand, Environment, joined},
     json::{FromJson, Json, ObjectWriter, ToJson, all},
     planted::planted,
     policy::{DAY_MS, UnixMillis},
@@ -149,7 +149,7 @@ pub(super) fn keep(
     outdated: &[KvKey],
     now: UnixMillis,
 ) -> Result<(), SqlError> {
-    let outdated = outdated.iter().map(KvKey::text).collect::<Vec<_>>().join(" ");
+    let outdated = joined(outdated.iter().map(KvKey::text), " ");
     let nonce = mint.map(|(nonce, _)| hex::encode(nonce));
     if planted!(CommandNotKept) {
         return Ok(());

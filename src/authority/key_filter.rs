@@ -62,12 +62,13 @@ impl ListedStatus {
             .find(|status| status.as_str() == text)
     }
 
-    pub(super) fn condition(self) -> &'static str {
+    /// What SQL demands before and after the condition of being revoked with all others; ?4 is the time, used in any case.
+    pub(super) fn condition(self) -> [&'static str; 2] {
         match self {
-            ListedStatus::Active => "NOT gone AND status = 'active' AND (expires_at IS NULL OR expires_at > ?4)",
-            ListedStatus::Disabled => "NOT gone AND status = 'disabled' AND ?4 IS NOT NULL",
-            ListedStatus::Expired => "NOT gone AND status = 'active' AND expires_at <= ?4",
-            ListedStatus::Revoked => "(gone OR status = 'revoked') AND ?4 IS NOT NULL",
+            ListedStatus::Active => ["NOT ", " AND status = 'active' AND (expires_at IS NULL OR expires_at > ?4)"],
+            ListedStatus::Disabled => ["NOT ", " AND status = 'disabled' AND ?4 IS NOT NULL"],
+            ListedStatus::Expired => ["NOT ", " AND status = 'active' AND expires_at <= ?4"],
+            ListedStatus::Revoked => ["(", " OR status = 'revoked') AND ?4 IS NOT NULL"],
         }
     }
 }

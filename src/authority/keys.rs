@@ -226,14 +226,15 @@ pub(super) fn list(
         (Some(_), Some(environment)) => revoked_all.upto(environment),
         (Some(_), None) => live.min(test).min(admin),
     };
-    let gone = "(issued <= CASE environment WHEN 'live' THEN ?7 WHEN 'test' THEN ?8 ELSE ?9 END)";
-    let status = filter.status.map_or("?4 IS NOT NULL", ListedStatus::condition).replace("gone", gone);
+    let [before_gone, after_gone] = filter.status.map_or(["(?4 IS NOT NULL OR ", ")"], ListedStatus::condition);
     let rows = sql.run(
         &format!(
             "SELECT {COLUMNS} FROM keys
              WHERE account = ?1 AND issued < ?2 AND issued > ?10
                 AND CASE WHEN ?5 IS NULL THEN environment <> 'admin' ELSE environment = ?5 END
-                AND (?6 IS NULL OR pepper = ?6) AND {status}
+                AND (?6 IS NULL OR pepper = ?6)
+                AND {before_gone}(issued <= CASE environment WHEN 'live' THEN ?7 WHEN 'test' THEN ?8 ELSE ?9 END)
+                    {after_gone}
              ORDER BY issued DESC LIMIT ?3"
         ),
         &[

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    credential::joined,
     json::{FromJson, Json, ObjectWriter, ToJson, all, array},
     policy::{Catalogue, CatalogueEntry, ScopeSet, UnknownScope},
 };
@@ -112,8 +113,7 @@ impl fmt::Display for AccessLevels {
         if self.0.is_empty() {
             return f.write_str("the account has none");
         }
-        let names: Vec<String> = self.iter().map(|level| format!("{:?}", level.name)).collect();
-        write!(f, "the account has {}", names.join(", "))
+        write!(f, "the account has {}", joined(self.iter().map(|level| format!("{:?}", level.name)), ", "))
     }
 }
 

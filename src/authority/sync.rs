@@ -9,7 +9,7 @@
 use std::fmt::Write;
 
 use crate::{
-    credential::{AccountRef, Digest, decode_lower_hex},
+    credential::{AccountRef, Digest, decode_lower_hex, joined},
     json::all,
     planted::planted,
     policy::is_feature,
@@ -319,7 +319,7 @@ pub fn answer(
     );
     let features = platform::features(sql)?;
     if !features.is_empty() {
-        line(&mut text, format_args!("features {}", features.join(" ")));
+        line(&mut text, format_args!("features {}", joined(features, " ")));
     }
     if let Some(changes) = feed::after(sql, position.unwrap_or(0))? {
         line(&mut text, format_args!("{changes}"));

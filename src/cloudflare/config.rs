@@ -245,7 +245,7 @@ fn check_prefix(env: &Env) -> Result<(), ConfigFault> {
     let fits = prefix.len() > 1
         && prefix.starts_with('/')
         && !prefix.ends_with('/')
-        && !prefix.contains("//")
+        && !prefix.as_bytes().windows(2).any(|pair| pair == b"//")
         && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte));
     if fits {
         return Ok(());

@@ -11,7 +11,7 @@ use crate::http::{BODY_BYTES_MAX, Reply};
 
 /// Path and query of an absolute URL, as the runtime normalised it. The query is without `?`.
 pub(super) fn path_and_query(url: &str) -> (&str, &str) {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let after_scheme = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")).unwrap_or(url);
     let from_path = after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/");
     let without_fragment = from_path.split_once('#').map_or(from_path, |(rest, _)| rest);
     without_fragment.split_once('?').unwrap_or((without_fragment, ""))

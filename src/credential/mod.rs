@@ -61,5 +61,5 @@ pub use id::{AccountRef, KeyId, WorkspaceId};
 pub use key::{KeyText, KeyTextError, MintedKey, PresentedKey, RecognisedKey};
 pub use pepper::{Pepper, Peppers};
 pub use secret::{NumberedSecret, SecretError, SecretKey};
-pub(crate) use text_form::decode_lower_hex;
+pub(crate) use text_form::{decode_lower_hex, joined};
 pub use token::RootToken;

@@ -1,4 +1,16 @@
-//! Reading values from the one text that stands for them.
+//! Reading values from the one text that stands for them, and writing lists.
+
+/// The texts with `separator` between them. `join` would be 1 KB of code for each type of text.
+pub(crate) fn joined(texts: impl IntoIterator<Item: AsRef<str>>, separator: &str) -> String {
+    let mut joined = String::new();
+    for (index, text) in texts.into_iter().enumerate() {
+        if index > 0 {
+            joined.push_str(separator);
+        }
+        joined.push_str(text.as_ref());
+    }
+    joined
+}
 
 /// Decodes exactly `2 × N` lower-case hexadecimal digits. Upper case is refused: one value, one text.
 pub(crate) fn decode_lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

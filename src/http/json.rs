@@ -3,7 +3,10 @@
 //! Every complaint names the member and says what would be right. Members that nobody asks for are refused by name, and
 //! so is a member that stands twice: two readers could take different ones.
 
-use crate::json::{Json, Object};
+use crate::{
+    credential::joined,
+    json::{Json, Object},
+};
 
 use super::problem::{Code, Problem};
 
@@ -113,7 +116,7 @@ impl<'a> Members<'a> {
             return Err(fault);
         }
         let Some(name) = self.members.left() else { return Ok(()) };
-        let takes = if self.known.is_empty() { "none".into() } else { self.known.join(", ") };
+        let takes = if self.known.is_empty() { "none".into() } else { joined(&self.known, ", ") };
         Err(Problem::field(name, format!("The body has an unknown member {name:?}; it takes {takes}.")))
     }
 }

@@ -1,5 +1,7 @@
 //! Query parameters, read strictly: each at most once unless it may repeat, and none that nobody knows.
 
+use crate::credential::joined;
+
 use super::problem::Problem;
 
 /// The decoded parameters of a query string (`application/x-www-form-urlencoded`).
@@ -43,7 +45,7 @@ impl Parameters {
         match self.pairs.into_iter().next() {
             None => Ok(()),
             Some((name, _)) => {
-                let takes = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let takes = if known.is_empty() { "none".into() } else { joined(known, ", ") };
                 Err(Problem::field(name.clone(), format!("There is no parameter {name:?} here; it takes {takes}.")))
             }
         }

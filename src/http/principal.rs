@@ -1,6 +1,7 @@
 //! Who a key stands for, on the wire.
 
 use crate::{
+    credential::joined,
     json::ObjectWriter,
     policy::{Principal, UnixMillis, Workspace},
 };
@@ -21,7 +22,7 @@ pub fn identity_headers(principal: &Principal) -> Vec<(&'static str, String)> {
         headers.push(("x-keygate-workspace-id", id.to_string()));
     }
     if !principal.features.is_empty() {
-        headers.push(("x-keygate-features", principal.features.join(" ")));
+        headers.push(("x-keygate-features", joined(&principal.features, " ")));
     }
     if !principal.fields.is_empty() {
         headers.push(("x-keygate-fields", principal.fields.to_string()));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::{
     authority::command::Refusal,
-    credential::BearerFault,
+    credential::{BearerFault, joined},
     json::ObjectWriter,
     policy::{Access, AccountFault, Denial, Scope, TokenFault, WORKSPACES_MAX},
 };
@@ -230,7 +230,7 @@ impl Problem {
     }
 
     fn insufficient_scope(needs: &str, required: &[Scope], missing: &[Scope]) -> Self {
-        let all = required.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        let all = joined(required.iter().map(Scope::as_str), " ");
         let missing = missing.iter().map(|scope| scope.as_str().to_owned()).collect();
         let mut problem = Problem::new(Code::InsufficientScope, format!("{needs}: {all}."))
             .challenging(format!("{REALM}, error=\"insufficient_scope\", scope=\"{all}\""));

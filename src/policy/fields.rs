@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::credential::joined;
+
 use super::scope::{Scope, ScopeSet};
 
 /// The longest form of a key's fields as JSON, in bytes. They travel in a header.
@@ -92,7 +94,7 @@ impl fmt::Display for Fields {
         f.write_str("{")?;
         for (index, (resource, names)) in self.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}\"{resource}\":[\"{}\"]", names.join("\",\""))?;
+            write!(f, "{comma}\"{resource}\":[\"{}\"]", joined(names, "\",\""))?;
         }
         f.write_str("}")
     }
