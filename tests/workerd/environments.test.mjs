@@ -1,8 +1,8 @@
 // Live and test are worlds of their own: a test key never reaches what is live.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { startApi } from "./harness/api.mjs";
 import { bearer, createAccount, issueKey, send, transcript } from "./harness/client.mjs";
 import { constant401, problem } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
@@ -27,19 +27,6 @@ after(async () => {
   await server?.stop();
   await Promise.all([live, sandbox].map((api) => api?.close()));
 });
-
-/** An API that answers with its name and what arrived. */
-async function startApi(name) {
-  const listener = createServer(({ url, headers }, response) =>
-    response.end(JSON.stringify({ api: name, url, headers })),
-  );
-  await new Promise((listening) => listener.listen(0, "127.0.0.1", listening));
-  const close = () => {
-    listener.closeAllConnections();
-    return new Promise((closed) => listener.close(closed));
-  };
-  return { url: `http://127.0.0.1:${listener.address().port}`, close };
-}
 
 const call = (edge, key, method = "GET", path = "/v1/contacts", headers = {}) =>
   send(server.edges[edge], method, path, { headers: { ...bearer(key?.key ?? key), ...headers } });
