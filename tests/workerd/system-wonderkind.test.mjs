@@ -134,7 +134,7 @@ describe("the platform's administrator", () => {
 
   test("rolls a beta out organisation by organisation; what is not enabled is not visible", async () => {
     const beta = "/wonderkind/beta/matching";
-    assert.deepEqual(await visible(beta), []);
+    for (const path of [beta, "/wonderkind/beta", "/wonderkind/beta/"]) assert.deepEqual(await visible(path), [], path);
     await enable(acme, ["beta"]);
     assert.deepEqual(await visible(beta), ["acme"]);
     await enable(globex, ["beta"]);
