@@ -8,18 +8,10 @@ import { repository } from "./harness/bundle.mjs";
 import { bearer, createAccount, issueKey, send, sendRaw } from "./harness/client.mjs";
 import { allowed, constant401, problem } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
+import { rulesOf } from "./harness/routes.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
-/** The rules of routes.toml: `{methods, path, scopes, feature, environment, strict, public}`. Its values happen to be JSON. */
-const all = readFileSync(join(repository, "routes.toml"), "utf8")
-  .split(/^\[\[route\]\]$/m)
-  .slice(1)
-  .map((block) => {
-    const members = [...block.matchAll(/^(\w+) *= *(.+)$/gm)].map(([, name, value]) => [name, JSON.parse(value)]);
-    const { method, ...rule } = Object.fromEntries(members);
-    return { methods: [method].flat(), ...rule };
-  });
-
+const all = rulesOf(readFileSync(join(repository, "routes.toml"), "utf8"));
 const rules = all.filter((rule) => !rule.public);
 const open = all.filter((rule) => rule.public);
 
