@@ -12,6 +12,9 @@ const IDENTITY = ["x-keygate-key-id", "x-keygate-account-id", "x-keygate-environ
 const CHALLENGES = {
   missing_credential: () => REALM,
   invalid_token: () => `${REALM}, error="invalid_token"`,
+  key_revoked: () => `${REALM}, error="invalid_token"`,
+  key_expired: () => `${REALM}, error="invalid_token"`,
+  key_disabled: () => `${REALM}, error="invalid_token"`,
   insufficient_scope: ({ demanded }) => `${REALM}, error="insufficient_scope", scope="${demanded}"`,
   invalid_request: ({ credentialFault }) => (credentialFault ? `${REALM}, error="invalid_request"` : undefined),
 };
