@@ -1,0 +1,309 @@
+// HRWize's "API V2" on Keygate: configured as in the README's recipe, administered, used, revoked.
+//
+// Of what HRWize says of its keys, all is checked here:
+// - Only Administrator-level users add and administer keys; a key belongs to the company; keys have no names; a key is
+//   shown in the success message.
+// - Rights are endpoint x {create, read, update, delete, download}. For each endpoint there may be a choice of the fields
+//   that the key may see; no choice means ALL fields. Rows cannot be limited. The example: Employee time off, Read, only
+//   employee name, start date and end date, for a calendar.
+// - The list shows the current keys, and which fields each has.
+// - One key is revoked, or ALL keys, immediately; that cannot be undone.
+// It says nothing of a sandbox, limits, rotation, errors, feature flags or headers, so nothing is left for later.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { startApi } from "./harness/api.mjs";
+import { mustBeBuilt, trapping } from "./harness/bundle.mjs";
+import { admin, bearer, createAccount, issueKey, listAll, send, transcript } from "./harness/client.mjs";
+import { constant401, problem, success } from "./harness/expect.mjs";
+import { immediately } from "./harness/immediately.mjs";
+import { startWorkerd } from "./harness/workerd.mjs";
+
+mustBeBuilt(trapping); // with tests/workerd/routes.toml
+
+const API = "/hrwize/api/v2";
+const VERBS = ["create", "read", "update", "delete", "download"];
+const CATALOGUE = [
+  { resource: "employees", description: "Employees and what is known of them", verbs: VERBS },
+  { resource: "employee_time_off", description: "Employee time off", verbs: VERBS },
+];
+
+/** The requests of each right. */
+const REQUESTS = [
+  ["employees", "employees"],
+  ["employee_time_off", "employee-time-off"],
+].flatMap(([resource, path]) => [
+  { right: `${resource}:create`, method: "POST", path: `${API}/${path}` },
+  { right: `${resource}:read`, method: "GET", path: `${API}/${path}` },
+  { right: `${resource}:update`, method: "PATCH", path: `${API}/${path}/7` },
+  { right: `${resource}:delete`, method: "DELETE", path: `${API}/${path}/7` },
+  { right: `${resource}:download`, method: "GET", path: `${API}/${path}/7/download` },
+]);
+const EMPLOYEES = `${API}/employees`;
+const TIME_OFF = `${API}/employee-time-off`;
+
+// What HRWize itself has.
+const ROWS = {
+  employees: [
+    { id: 1, employee_name: "Ada", salary: 90_000 },
+    { id: 2, employee_name: "Boris", salary: 60_000 },
+  ],
+  employee_time_off: [
+    { employee_name: "Ada", start_date: "2027-03-01", end_date: "2027-03-05", reason: "surgery" },
+    { employee_name: "Boris", start_date: "2027-04-12", end_date: "2027-04-12", reason: "moving" },
+  ],
+};
+
+/** HRWize's part: of the resource it answers with the fields that `X-Keygate-Fields` has, or with all. */
+function hrwize({ url, headers }) {
+  const [, resource, id] = /^\/hrwize\/api\/v2\/([a-z-]+)(?:\/(\w+))?/.exec(url);
+  const name = resource.replaceAll("-", "_");
+  const only = JSON.parse(headers["x-keygate-fields"] ?? "{}")[name];
+  const seen = ([field]) => only === undefined || only.includes(field);
+  return ROWS[name]
+    .filter((row) => id === undefined || row.id === Number(id))
+    .map((row) => Object.fromEntries(Object.entries(row).filter(seen)));
+}
+
+let api, server, company, path, administrator, employee;
+before(async () => {
+  api = await startApi("hrwize", hrwize);
+  server = await startWorkerd({ bundle: trapping, env: { UPSTREAM: api.url }, edges: { first: {}, second: {} } });
+});
+after(async () => {
+  await server?.stop();
+  await api?.close();
+});
+
+/** A call of the admin API by one of the company's users. */
+const by = ({ key }, method, target, body) => admin(server, method, target, body, { token: key });
+const issue = (fields, user = administrator) => by(user, "POST", `${path}/keys`, { environment: "live", ...fields });
+const add = async (fields) => success(await issue(fields), 201);
+const current = () => listAll(server, `${path}/keys?status=active`);
+const call = (key, method, target, headers = {}) =>
+  send(server, method, target, { headers: { ...bearer(key?.key ?? null), ...headers } });
+
+/** A call that is let in: what the API answered, and the fields that it was told of. */
+async function lets(key, target, headers) {
+  const answer = await call(key, "GET", target, headers);
+  assert.equal(answer.status, 200, answer.text);
+  return { rows: answer.json, told: api.seen.at(-1).headers["x-keygate-fields"] };
+}
+
+describe("configuring it", () => {
+  test("the operator gives a company its endpoints, each with create, read, update, delete and download", async () => {
+    company = await createAccount(server, { name: "Example GmbH", external_id: "hrwize-1", scopes: CATALOGUE });
+    path = `/accounts/${company.id}`;
+    const { data, source } = success(await admin(server, "GET", `${path}/scopes`));
+    assert.deepEqual([data, source], [CATALOGUE, "account"]);
+  });
+
+  test("HRWize's settings page acts for whoever is logged in: as admin for Administrator-level users, else as viewer", async () => {
+    const page = await issueKey(server, company, { environment: "admin", role: "admin", name: "settings page API V2" });
+    const session = async (role, actor) => success(await by(page, "POST", `${path}/sessions`, { role, actor }), 201);
+    administrator = await session("admin", "ada");
+    employee = await session("viewer", "boris");
+  });
+});
+
+describe("administering keys", () => {
+  test("only Administrator-level users add and administer keys", async () => {
+    const key = await add({ scopes: ["employees:read"] });
+    const changes = [
+      ["POST", `${path}/keys`, { environment: "live", scopes: ["employees:read"] }],
+      ["PATCH", `${path}/keys/${key.id}`, { disabled: true }],
+      ["POST", `${path}/keys/${key.id}/revoke`],
+      ["POST", `${path}/keys/revoke-all`],
+    ];
+    for (const [method, target, body] of changes) {
+      problem(await by(employee, method, target, body), 403, "insufficient_role", { detail: /needs the role admin/ });
+      constant401(await by(key, method, target, body)); // a key is no user
+      problem(await admin(server, method, target, body, { token: null }), 401, "missing_credential");
+    }
+    assert.deepEqual((await current()).map(({ id, created_by }) => [id, created_by]), [[key.id, "ada"]]);
+    success(await by(administrator, "POST", `${path}/keys/${key.id}/revoke`));
+  });
+
+  test("a key belongs to the company, and no other company's Administrator sees it", async () => {
+    const key = await add({ scopes: ["employees:read"] });
+    assert.equal(key.account_id, company.id);
+    const other = await createAccount(server);
+    const stranger = await issueKey(server, other, { environment: "admin", role: "admin" });
+    problem(await by(stranger, "GET", `${path}/keys/${key.id}`), 404, "not_found");
+    problem(await by(stranger, "POST", `${path}/keys/revoke-all`), 404, "not_found");
+    assert.equal((await call(key, "GET", EMPLOYEES)).status, 200);
+  });
+
+  test("keys have no names", async () => {
+    const [one, two] = [await add({ scopes: ["employees:read"] }), await add({ scopes: ["employees:read"] })];
+    assert.deepEqual([one.name, two.name], [null, null]);
+    assert.notEqual(one.id, two.id);
+  });
+
+  test("a key is shown in the success message, and in no other answer", async () => {
+    const { key, id } = await add({ scopes: ["employees:read"] });
+    assert.match(key, /^kg_live_[0-9A-Za-z]{52}$/);
+    for (const target of [`${path}/keys/${id}`, `${path}/keys?limit=100`, `${path}/audit?subject=${id}`]) {
+      const answer = await by(administrator, "GET", target);
+      assert.ok(answer.status === 200 && answer.text.includes(id));
+      assert.ok(!answer.text.includes(key) && !answer.text.includes(key.slice(-52, -6)));
+    }
+  });
+
+  test("a right that there is not is refused, and the nearest named", async () => {
+    for (const [scope, nearest] of [
+      ["employees:export", "employees:"],
+      ["employees_time_off:read", "employee_time_off:read"],
+    ]) {
+      const detail = new RegExp(`no scope \`${scope}\`.*the nearest is \`${nearest}`);
+      problem(await issue({ scopes: [scope] }), 400, "invalid_request", { field: "scopes", detail });
+    }
+  });
+});
+
+describe("using keys", () => {
+  for (const { right } of REQUESTS) {
+    test(`the right ${right} opens its own request, and none of the nine others`, async () => {
+      const key = await add({ scopes: [right] });
+      for (const request of REQUESTS) {
+        const answer = await call(key, request.method, request.path);
+        if (request.right === right) assert.equal(answer.status, 200, answer.text);
+        else {
+          const expected = { demanded: request.right, missing: [request.right] };
+          problem(answer, 403, "insufficient_scope", expected);
+        }
+      }
+    });
+  }
+
+  test("an endpoint that HRWize has not is 404, whatever the key has", async () => {
+    const key = await add({ scopes: ["*"] });
+    problem(await call(key, "GET", `${API}/payroll`), 404, "not_found");
+    problem(await call(key, "PUT", EMPLOYEES), 404, "not_found");
+  });
+
+  test("Employee time off, Read, only employee name, start date and end date: the calendar sees these, and no more", async () => {
+    const fields = { employee_time_off: ["employee_name", "start_date", "end_date"] };
+    const calendar = await add({ scopes: ["employee_time_off:read"], fields });
+    assert.deepEqual(calendar.fields, fields);
+    const { rows, told } = await lets(calendar, TIME_OFF);
+    assert.equal(told, '{"employee_time_off":["employee_name","start_date","end_date"]}');
+    assert.deepEqual(rows, [
+      { employee_name: "Ada", start_date: "2027-03-01", end_date: "2027-03-05" },
+      { employee_name: "Boris", start_date: "2027-04-12", end_date: "2027-04-12" },
+    ]);
+    for (const { right, method, path: target } of REQUESTS.filter(({ right }) => right !== "employee_time_off:read")) {
+      problem(await call(calendar, method, target), 403, "insufficient_scope", { demanded: right, missing: [right] });
+    }
+  });
+
+  test("nobody widens or lifts a choice of fields by sending X-Keygate-Fields", async () => {
+    const calendar = await add({ scopes: ["employee_time_off:read"], fields: { employee_time_off: ["end_date"] } });
+    for (const name of ["X-Keygate-Fields", "x-keygate-fields", "X_Keygate_Fields", "X-KEYGATE_FIELDS"]) {
+      for (const value of ["{}", '{"employee_time_off":["reason"]}', ""]) {
+        const { rows, told } = await lets(calendar, TIME_OFF, { [name]: value });
+        assert.equal(told, '{"employee_time_off":["end_date"]}', `${name}: ${value}`);
+        assert.deepEqual(rows, [{ end_date: "2027-03-05" }, { end_date: "2027-04-12" }]);
+        const ours = Object.keys(api.seen.at(-1).headers).filter((header) => /fields/.test(header));
+        assert.deepEqual(ours, ["x-keygate-fields"]);
+      }
+    }
+  });
+
+  test("no choice of fields means ALL fields, and the choice is one for each endpoint", async () => {
+    const all = await add({ scopes: ["employees:read", "employee_time_off:read"] });
+    assert.deepEqual(all.fields, {});
+    const some = await add({
+      scopes: ["employees:read", "employee_time_off:read"],
+      fields: { employee_time_off: ["employee_name"] },
+    });
+    for (const key of [all, some]) {
+      assert.deepEqual(await lets(key, EMPLOYEES), { rows: ROWS.employees, told: undefined });
+    }
+    assert.deepEqual(await lets(all, TIME_OFF), { rows: ROWS.employee_time_off, told: undefined });
+    assert.equal((await lets(some, TIME_OFF)).told, '{"employee_time_off":["employee_name"]}');
+    const spoofed = await lets(all, EMPLOYEES, { "X-Keygate-Fields": '{"employees":["id"]}' });
+    assert.deepEqual(spoofed, { rows: ROWS.employees, told: undefined });
+  });
+
+  test("fields of an endpoint that the key does not have, and no field at all, are refused", async () => {
+    for (const fields of [{ employees: ["salary"] }, { employee_time_off: [] }]) {
+      problem(await issue({ scopes: ["employee_time_off:read"], fields }), 400, "invalid_request", { field: "fields" });
+    }
+  });
+
+  test("rows cannot be limited: a key with Employees sees all employees", async () => {
+    problem(await issue({ scopes: ["employees:read"], rows: [1] }), 400, "invalid_request", { field: "rows" });
+    const key = await add({ scopes: ["employees:read"], fields: { employees: ["id"] } });
+    assert.deepEqual((await lets(key, EMPLOYEES)).rows, [{ id: 1 }, { id: 2 }]);
+    for (const { id } of ROWS.employees) assert.deepEqual((await lets(key, `${EMPLOYEES}/${id}`)).rows, [{ id }]);
+  });
+});
+
+test("the list shows the current keys, and which fields each may see", async () => {
+  const limited = await add({ scopes: ["employees:*"], fields: { employees: ["id", "employee_name"] } });
+  const gone = await add({ scopes: ["employees:read"] });
+  success(await by(administrator, "POST", `${path}/keys/${gone.id}/revoke`));
+  const { data } = success(await by(administrator, "GET", `${path}/keys?status=active&limit=1`));
+  assert.deepEqual(
+    data.map(({ id, scopes, fields, status }) => ({ id, scopes, fields, status })),
+    [{ id: limited.id, scopes: ["employees:*"], fields: { employees: ["id", "employee_name"] }, status: "active" }],
+  );
+  const keys = await current();
+  assert.ok(keys.some(({ fields }) => Object.keys(fields).length === 0), "and those that see all");
+  assert.ok(keys.every(({ id, status }) => status === "active" && id !== gone.id));
+});
+
+describe("revoking", () => {
+  test("one key is refused everywhere immediately, and is gone from the list; the others go on", async () => {
+    const [key, other] = [await add({ scopes: ["employees:read"] }), await add({ scopes: ["employees:read"] })];
+    const revoke = () => by(administrator, "POST", `${path}/keys/${key.id}/revoke?wait=effective`);
+    assert.equal(success(await immediately(server, [key], EMPLOYEES, revoke)).status, "revoked");
+    for (const edge of Object.values(server.edges)) {
+      constant401(await send(edge, "GET", EMPLOYEES, { headers: bearer(key.key) }));
+    }
+    await lets(other, EMPLOYEES);
+    const ids = (await current()).map(({ id }) => id);
+    assert.deepEqual([ids.includes(key.id), ids.includes(other.id)], [false, true]);
+  });
+
+  test("ALL keys are refused everywhere immediately, and other companies' are not", async () => {
+    const other = await createAccount(server, { name: "Another company" });
+    const theirs = await issueKey(server, other, { scopes: ["employees:read"] });
+    const keys = await Promise.all(Array.from({ length: 5 }, () => add({ scopes: ["employees:read"] })));
+    const revokeAll = () => by(administrator, "POST", `${path}/keys/revoke-all?wait=effective`);
+    const before = (await current()).length;
+    const { environments } = success(await immediately(server, keys, EMPLOYEES, revokeAll));
+    assert.deepEqual(environments, ["live", "test"]);
+    assert.ok(before > keys.length);
+    assert.deepEqual(await current(), []);
+    await lets(theirs, EMPLOYEES);
+    const [entry] = success(await admin(server, "GET", `${path}/audit?limit=1`)).data;
+    assert.equal(entry.actor, "ada", "the audit says who did it");
+  });
+
+  test("that cannot be undone: not by enabling, changing, repeating or a new key", async () => {
+    const before = await listAll(server, `${path}/keys`);
+    assert.ok(before.length > 20 && before.every(({ status }) => status === "revoked"));
+    const [{ id }] = before;
+    for (const change of [{ disabled: false }, { name: "again" }]) {
+      problem(await by(administrator, "PATCH", `${path}/keys/${id}`, change), 409, "conflict");
+      problem(await admin(server, "PATCH", `${path}/keys/${id}`, change), 409, "conflict");
+    }
+    success(await by(administrator, "POST", `${path}/keys/${id}/revoke`));
+    const key = await add({ scopes: ["employees:read"] });
+    await lets(key, EMPLOYEES);
+    const after = await listAll(server, `${path}/keys`);
+    assert.deepEqual(after.map(({ id, status }) => [id, status]), [
+      [key.id, "active"],
+      ...before.map((old) => [old.id, "revoked"]),
+    ]);
+  });
+
+  test("a revoked key is refused as one that never was", async () => {
+    const key = await add({ scopes: ["employees:read"] });
+    success(await by(administrator, "POST", `${path}/keys/${key.id}/revoke?wait=effective`));
+    const unknown = await call({ key: `${key.key.slice(0, -1)}${key.key.endsWith("0") ? "1" : "0"}` }, "GET", EMPLOYEES);
+    assert.equal(transcript(await call(key, "GET", EMPLOYEES)), transcript(unknown));
+  });
+});
