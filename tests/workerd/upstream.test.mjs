@@ -109,6 +109,8 @@ describe("what the API receives", () => {
       "X_Keygate_Scopes",
       "x_keygate-Environment",
       "X-Keygate-Features",
+      "X-Keygate-Fields",
+      "X-Keygate-Workspace-Id",
       "X-Keygate-Anything",
       "X_KEYGATE_ACTOR",
     ];
@@ -127,6 +129,32 @@ describe("what the API receives", () => {
       "x-keygate-key-id",
       "x-keygate-scopes",
     ]);
+  });
+
+  test("has the fields that the key may see of what is asked for, and never those that the caller names", async () => {
+    const scopes = ["contacts:*", "exports:read", "reports:read"];
+    const fields = { exports: ["id"], contacts: ["name", "e-mail"], jobs: ["id"] };
+    const wide = await issueKey(server, account, { scopes });
+    const narrow = await issueKey(server, account, { scopes: [...scopes, "jobs:read"], fields });
+    const contacts = '{"contacts":["name","e-mail"]}';
+    for (const [{ key }, method, path, told] of [
+      [narrow, "GET", PATH, contacts],
+      [narrow, "POST", PATH, contacts],
+      [narrow, "DELETE", `${PATH}/1`, contacts], // strict
+      [narrow, "GET", "/v1/reports/all", undefined],
+      [narrow, "GET", "/v1/me", undefined],
+      [wide, "GET", PATH, undefined],
+    ]) {
+      for (const spoofed of [[], ["X-Keygate-Fields", "x_keygate_fields", "X-KEYGATE-Fields"]]) {
+        const lines = [`${method} ${path} HTTP/1.1`, `Authorization: Bearer ${key}`];
+        const answer = await sendRaw(server, [...lines, ...spoofed.map((name) => `${name}: {"contacts":["secret"]}`)]);
+        assert.equal(answer.status, 200, answer.text);
+        const { rawHeaders } = upstream.seen.pop();
+        const at = rawHeaders.flatMap((name, index) => (index % 2 === 0 && /fields/i.test(name) ? [index] : []));
+        const got = at.map((index) => [rawHeaders[index].toLowerCase(), rawHeaders[index + 1]]);
+        assert.deepEqual(got, told === undefined ? [] : [["x-keygate-fields", told]]);
+      }
+    }
   });
 
   test("keeps the upstream's base path in front", async () => {
