@@ -13,13 +13,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startApi } from "./harness/api.mjs";
-import { mustBeBuilt, trapping } from "./harness/bundle.mjs";
-import { admin, bearer, createAccount, issueKey, listAll, send, transcript } from "./harness/client.mjs";
+import { admin, createAccount, issueKey, listAll, transcript } from "./harness/client.mjs";
 import { constant401, problem, success } from "./harness/expect.mjs";
-import { immediately } from "./harness/immediately.mjs";
-import { startWorkerd } from "./harness/workerd.mjs";
-
-mustBeBuilt(trapping); // with tests/workerd/routes.toml
+import { administrator as holderOf, call as callAt, refusedOnceAnswered, startProduct } from "./harness/product.mjs";
 
 const API = "/hrwize/api/v2";
 const VERBS = ["create", "read", "update", "delete", "download"];
@@ -65,23 +61,22 @@ function hrwize({ url, headers }) {
     .map((row) => Object.fromEntries(Object.entries(row).filter(seen)));
 }
 
-let api, server, company, path, administrator, employee;
+let api, server, company, path;
+/** Calls of the admin API by users of the company. */
+let administrator, employee;
 before(async () => {
   api = await startApi("hrwize", hrwize);
-  server = await startWorkerd({ bundle: trapping, env: { UPSTREAM: api.url }, edges: { first: {}, second: {} } });
+  server = await startProduct({ UPSTREAM: api.url });
 });
 after(async () => {
   await server?.stop();
   await api?.close();
 });
 
-/** A call of the admin API by one of the company's users. */
-const by = ({ key }, method, target, body) => admin(server, method, target, body, { token: key });
-const issue = (fields, user = administrator) => by(user, "POST", `${path}/keys`, { environment: "live", ...fields });
+const issue = (fields) => administrator("POST", `${path}/keys`, { environment: "live", ...fields });
 const add = async (fields) => success(await issue(fields), 201);
 const current = () => listAll(server, `${path}/keys?status=active`);
-const call = (key, method, target, headers = {}) =>
-  send(server, method, target, { headers: { ...bearer(key?.key ?? null), ...headers } });
+const call = (key, method, target, headers) => callAt(server, key, method, target, headers);
 
 /** A call that is let in: what the API answered, and the fields that it was told of. */
 async function lets(key, target, headers) {
@@ -100,7 +95,8 @@ describe("configuring it", () => {
 
   test("HRWize's settings page acts for whoever is logged in: as admin for Administrator-level users, else as viewer", async () => {
     const page = await issueKey(server, company, { environment: "admin", role: "admin", name: "settings page API V2" });
-    const session = async (role, actor) => success(await by(page, "POST", `${path}/sessions`, { role, actor }), 201);
+    const session = async (role, actor) =>
+      holderOf(server, success(await holderOf(server, page)("POST", `${path}/sessions`, { role, actor }), 201));
     administrator = await session("admin", "ada");
     employee = await session("viewer", "boris");
   });
@@ -116,21 +112,21 @@ describe("administering keys", () => {
       ["POST", `${path}/keys/revoke-all`],
     ];
     for (const [method, target, body] of changes) {
-      problem(await by(employee, method, target, body), 403, "insufficient_role", { detail: /needs the role admin/ });
-      constant401(await by(key, method, target, body)); // a key is no user
-      problem(await admin(server, method, target, body, { token: null }), 401, "missing_credential");
+      problem(await employee(method, target, body), 403, "insufficient_role", { detail: /needs the role admin/ });
+      constant401(await holderOf(server, key)(method, target, body)); // a key is no user
+      problem(await holderOf(server, { key: null })(method, target, body), 401, "missing_credential");
     }
     assert.deepEqual((await current()).map(({ id, created_by }) => [id, created_by]), [[key.id, "ada"]]);
-    success(await by(administrator, "POST", `${path}/keys/${key.id}/revoke`));
+    success(await administrator("POST", `${path}/keys/${key.id}/revoke`));
   });
 
   test("a key belongs to the company, and no other company's Administrator sees it", async () => {
     const key = await add({ scopes: ["employees:read"] });
     assert.equal(key.account_id, company.id);
     const other = await createAccount(server);
-    const stranger = await issueKey(server, other, { environment: "admin", role: "admin" });
-    problem(await by(stranger, "GET", `${path}/keys/${key.id}`), 404, "not_found");
-    problem(await by(stranger, "POST", `${path}/keys/revoke-all`), 404, "not_found");
+    const stranger = holderOf(server, await issueKey(server, other, { environment: "admin", role: "admin" }));
+    problem(await stranger("GET", `${path}/keys/${key.id}`), 404, "not_found");
+    problem(await stranger("POST", `${path}/keys/revoke-all`), 404, "not_found");
     assert.equal((await call(key, "GET", EMPLOYEES)).status, 200);
   });
 
@@ -144,7 +140,7 @@ describe("administering keys", () => {
     const { key, id } = await add({ scopes: ["employees:read"] });
     assert.match(key, /^kg_live_[0-9A-Za-z]{52}$/);
     for (const target of [`${path}/keys/${id}`, `${path}/keys?limit=100`, `${path}/audit?subject=${id}`]) {
-      const answer = await by(administrator, "GET", target);
+      const answer = await administrator("GET", target);
       assert.ok(answer.status === 200 && answer.text.includes(id));
       assert.ok(!answer.text.includes(key) && !answer.text.includes(key.slice(-52, -6)));
     }
@@ -243,8 +239,8 @@ describe("using keys", () => {
 test("the list shows the current keys, and which fields each may see", async () => {
   const limited = await add({ scopes: ["employees:*"], fields: { employees: ["id", "employee_name"] } });
   const gone = await add({ scopes: ["employees:read"] });
-  success(await by(administrator, "POST", `${path}/keys/${gone.id}/revoke`));
-  const { data } = success(await by(administrator, "GET", `${path}/keys?status=active&limit=1`));
+  success(await administrator("POST", `${path}/keys/${gone.id}/revoke`));
+  const { data } = success(await administrator("GET", `${path}/keys?status=active&limit=1`));
   assert.deepEqual(
     data.map(({ id, scopes, fields, status }) => ({ id, scopes, fields, status })),
     [{ id: limited.id, scopes: ["employees:*"], fields: { employees: ["id", "employee_name"] }, status: "active" }],
@@ -257,11 +253,9 @@ test("the list shows the current keys, and which fields each may see", async () 
 describe("revoking", () => {
   test("one key is refused everywhere immediately, and is gone from the list; the others go on", async () => {
     const [key, other] = [await add({ scopes: ["employees:read"] }), await add({ scopes: ["employees:read"] })];
-    const revoke = () => by(administrator, "POST", `${path}/keys/${key.id}/revoke?wait=effective`);
-    assert.equal(success(await immediately(server, [key], EMPLOYEES, revoke)).status, "revoked");
-    for (const edge of Object.values(server.edges)) {
-      constant401(await send(edge, "GET", EMPLOYEES, { headers: bearer(key.key) }));
-    }
+    const revoke = () => administrator("POST", `${path}/keys/${key.id}/revoke?wait=effective`);
+    const use = (edge) => callAt(edge, key, "GET", EMPLOYEES);
+    assert.equal((await refusedOnceAnswered(server, use, revoke)).status, "revoked");
     await lets(other, EMPLOYEES);
     const ids = (await current()).map(({ id }) => id);
     assert.deepEqual([ids.includes(key.id), ids.includes(other.id)], [false, true]);
@@ -271,10 +265,13 @@ describe("revoking", () => {
     const other = await createAccount(server, { name: "Another company" });
     const theirs = await issueKey(server, other, { scopes: ["employees:read"] });
     const keys = await Promise.all(Array.from({ length: 5 }, () => add({ scopes: ["employees:read"] })));
-    const revokeAll = () => by(administrator, "POST", `${path}/keys/revoke-all?wait=effective`);
+    const revokeAll = () => administrator("POST", `${path}/keys/revoke-all?wait=effective`);
     const before = (await current()).length;
-    const { environments } = success(await immediately(server, keys, EMPLOYEES, revokeAll));
+    let uses = 0;
+    const use = (edge) => callAt(edge, keys[uses++ % keys.length], "GET", EMPLOYEES);
+    const { environments } = await refusedOnceAnswered(server, use, revokeAll);
     assert.deepEqual(environments, ["live", "test"]);
+    for (const key of keys) constant401(await call(key, "GET", EMPLOYEES));
     assert.ok(before > keys.length);
     assert.deepEqual(await current(), []);
     await lets(theirs, EMPLOYEES);
@@ -287,10 +284,10 @@ describe("revoking", () => {
     assert.ok(before.length > 20 && before.every(({ status }) => status === "revoked"));
     const [{ id }] = before;
     for (const change of [{ disabled: false }, { name: "again" }]) {
-      problem(await by(administrator, "PATCH", `${path}/keys/${id}`, change), 409, "conflict");
+      problem(await administrator("PATCH", `${path}/keys/${id}`, change), 409, "conflict");
       problem(await admin(server, "PATCH", `${path}/keys/${id}`, change), 409, "conflict");
     }
-    success(await by(administrator, "POST", `${path}/keys/${id}/revoke`));
+    success(await administrator("POST", `${path}/keys/${id}/revoke`));
     const key = await add({ scopes: ["employees:read"] });
     await lets(key, EMPLOYEES);
     const after = await listAll(server, `${path}/keys`);
@@ -302,7 +299,7 @@ describe("revoking", () => {
 
   test("a revoked key is refused as one that never was", async () => {
     const key = await add({ scopes: ["employees:read"] });
-    success(await by(administrator, "POST", `${path}/keys/${key.id}/revoke?wait=effective`));
+    success(await administrator("POST", `${path}/keys/${key.id}/revoke?wait=effective`));
     const unknown = await call({ key: `${key.key.slice(0, -1)}${key.key.endsWith("0") ? "1" : "0"}` }, "GET", EMPLOYEES);
     assert.equal(transcript(await call(key, "GET", EMPLOYEES)), transcript(unknown));
   });

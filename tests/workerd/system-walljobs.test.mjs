@@ -12,14 +12,10 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { startApi } from "./harness/api.mjs";
-import { mustBeBuilt, trapping } from "./harness/bundle.mjs";
 import { admin, bearer, createAccount, issueKey, listAll, send, transcript } from "./harness/client.mjs";
 import { constant401, problem, success } from "./harness/expect.mjs";
-import { immediately } from "./harness/immediately.mjs";
 import { forgedKey } from "./harness/mint.mjs";
-import { startWorkerd } from "./harness/workerd.mjs";
-
-mustBeBuilt(trapping); // with tests/workerd/routes.toml
+import { call as callAt, refusedOnceAnswered, startProduct } from "./harness/product.mjs";
 
 const API = "/walljobs/v1";
 const CONTACTS = `${API}/contacts`;
@@ -53,8 +49,7 @@ let live, sandbox, server, organisation, path, foreign;
 let berlin, lisbon, oslo;
 before(async () => {
   [live, sandbox] = await Promise.all([startApi("live"), startApi("sandbox")]);
-  const env = { UPSTREAM: live.url, KEYGATE_UPSTREAM_TEST: sandbox.url };
-  server = await startWorkerd({ bundle: trapping, env, edges: { first: {}, second: {} } });
+  server = await startProduct({ UPSTREAM: live.url, KEYGATE_UPSTREAM_TEST: sandbox.url });
 });
 after(async () => {
   await server?.stop();
@@ -69,10 +64,8 @@ const addWorkspace = async (place, name) =>
   success(await admin(server, "POST", `${place}/workspaces?wait=effective`, { name }), 201).id;
 
 /** A request with the key, about the workspace if there is one. */
-const call = (key, [method, target], workspace, headers = {}) =>
-  send(server, method, target, {
-    headers: { ...bearer(key?.key ?? null), ...(workspace === undefined ? {} : { "X-Workspace-ID": workspace }), ...headers },
-  });
+const call = (key, [method, target], workspace, headers) =>
+  callAt(server, key, method, target, workspace === undefined ? headers : { "X-Workspace-ID": workspace, ...headers });
 
 /** The workspace that the API is told of; the request is let in. */
 async function workspaceOf(answer) {
@@ -289,7 +282,8 @@ describe("revoking", () => {
   test("a key is immediately invalidated: every request gets 401, everywhere, and other keys go on", async () => {
     const [key, other] = [await add({ workspaces: [berlin] }), await add({ workspaces: [berlin] })];
     const revoke = () => admin(server, "POST", `${path}/keys/${key.id}/revoke?wait=effective`);
-    assert.equal(success(await immediately(server, [key], CONTACTS, revoke)).status, "revoked");
+    const use = (edge) => callAt(edge, key, "GET", CONTACTS);
+    assert.equal((await refusedOnceAnswered(server, use, revoke)).status, "revoked");
     live.seen.length = 0;
     for (const request of Object.values(REQUESTS)) {
       for (const workspace of [undefined, berlin, foreign]) constant401(await call(key, request, workspace));

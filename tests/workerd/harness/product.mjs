@@ -2,6 +2,7 @@
 // table has the products' routes, and used through two isolates.
 
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import { admin, bearer, send } from "./client.mjs";
 import { mustBeBuilt, trapping } from "./bundle.mjs";
 import { constant401, success } from "./expect.mjs";
@@ -25,12 +26,32 @@ export function call(edge, key, method, path, headers = {}) {
   return send(edge, method, path, { headers: { ...bearer(key?.key ?? key), ...headers } });
 }
 
-/** Once `change` is answered, `request(edge)` is refused in every isolate, all of which had just let it in. */
+const EVERY_MS = 5;
+const AFTERWARDS_MS = 200;
+
+/**
+ * Once `change` is answered, `request(edge)` is refused in every isolate. All had let it in before, and are asked without
+ * a pause until some time after the answer. The result is the answer's body.
+ */
 export async function refusedOnceAnswered(server, request, change) {
   const edges = Object.values(server.edges);
   for (const edge of edges) assert.equal((await request(edge)).status, 200);
-  success(await change());
-  for (let round = 0; round < 3; round += 1) {
-    for (const edge of edges) constant401(await request(edge));
+  let over = false;
+  const asked = [];
+  const users = edges.map(async (edge) => {
+    for (; !over; await sleep(EVERY_MS)) asked.push({ at: performance.now(), answer: await request(edge) });
+  });
+  let answered, body;
+  try {
+    body = success(await change());
+    answered = performance.now();
+    await sleep(AFTERWARDS_MS);
+  } finally {
+    over = true;
+    await Promise.all(users);
   }
+  const later = asked.filter(({ at }) => at > answered);
+  assert.ok(later.length >= edges.length);
+  for (const { answer } of later) constant401(answer);
+  return body;
 }
