@@ -267,6 +267,9 @@ describe("revoking", () => {
     const keys = await Promise.all(Array.from({ length: 5 }, () => add({ scopes: ["employees:read"] })));
     const revokeAll = () => administrator("POST", `${path}/keys/revoke-all?wait=effective`);
     const before = (await current()).length;
+    for (const edge of Object.values(server.edges)) {
+      for (const key of keys) assert.equal((await callAt(edge, key, "GET", EMPLOYEES)).status, 200);
+    }
     let uses = 0;
     const use = (edge) => callAt(edge, keys[uses++ % keys.length], "GET", EMPLOYEES);
     const { environments } = await refusedOnceAnswered(server, use, revokeAll);

@@ -27,11 +27,11 @@ export function call(edge, key, method, path, headers = {}) {
 }
 
 const EVERY_MS = 5;
-const AFTERWARDS_MS = 200;
+const AROUND_MS = 200;
 
 /**
- * Once `change` is answered, `request(edge)` is refused in every isolate. All had let it in before, and are asked without
- * a pause until some time after the answer. The result is the answer's body.
+ * Once `change` is answered, `request(edge)` is refused in every isolate. All let it in before, and are asked all the time
+ * from before the change until after the answer. The result is the answer's body.
  */
 export async function refusedOnceAnswered(server, request, change) {
   const edges = Object.values(server.edges);
@@ -43,9 +43,10 @@ export async function refusedOnceAnswered(server, request, change) {
   });
   let answered, body;
   try {
+    await sleep(AROUND_MS);
     body = success(await change());
     answered = performance.now();
-    await sleep(AFTERWARDS_MS);
+    await sleep(AROUND_MS);
   } finally {
     over = true;
     await Promise.all(users);
