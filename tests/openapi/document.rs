@@ -1,15 +1,15 @@
 //! The document: what the product says of itself, put together.
 
 use keygate::{
-    authority::command::Refusal,
-    credential::{AccountRef, Environment, KeyId, WorkspaceId},
-    http::{self, Code, Problem},
-    policy::{Denial, Fields, Principal, Scope, ScopeSet, UnixMillis, Workspace},
+    credential::AccountRef,
+    http::{self, Code},
 };
 use serde_json::{Value, json};
 
 use super::{
-    schemas::{self, object, reference_to, with},
+    components::{self, header, header_reference, no_store},
+    schemas,
+    values::{self, reference_to},
     wire::{self, Api, Request},
 };
 
@@ -34,7 +34,8 @@ const SESSIONS: &str = "accounts/{account_id}/sessions";
 const KEYS: &str = "accounts/{account_id}/keys";
 const LOOKUP: &str = "accounts/{account_id}/keys/lookup";
 const KEY: &str = "accounts/{account_id}/keys/{key_id}";
-const PLATFORM: &str = "platform";
+/// The path of the platform.
+pub const PLATFORM: &str = "platform";
 const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
 const REVOKE_ALL: &str = "accounts/{account_id}/keys/revoke-all";
 const WORKSPACES: &str = "accounts/{account_id}/workspaces";
@@ -93,56 +94,26 @@ pub fn document() -> Value {
                 "adminCredential": { "type": "http", "scheme": "bearer", "description": "An admin credential or a session of the account." },
             },
             "parameters": {
-                "account_id": in_path("account_id", schemas::account_id()),
-                "key_id": in_path("key_id", schemas::key_id()),
+                "account_id": in_path("account_id", values::account_id()),
+                "key_id": in_path("key_id", values::key_id()),
                 "external_id": in_path("external_id", schemas::given("external_id")),
-                "workspace_id": in_path("workspace_id", schemas::workspace_id()),
-                "X-Keygate-Actor": in_header("X-Keygate-Actor", false, schemas::actor(),
+                "workspace_id": in_path("workspace_id", values::workspace_id()),
+                "X-Keygate-Actor": in_header("X-Keygate-Actor", false, values::actor(),
                     "Who, in your own product, orders this. Kept as `created_by` and in the audit."),
-                "Idempotency-Key": in_header("Idempotency-Key", false, schemas::idempotency_key(),
+                "Idempotency-Key": in_header("Idempotency-Key", false, values::idempotency_key(),
                     "Random, hard to guess. Within 24 hours the same request with it has the same answer, and nothing \
                      is done twice; another request with it is refused."),
-                "If-Match": in_header("If-Match", true, schemas::if_match(),
+                "If-Match": in_header("If-Match", true, values::if_match(),
                     "The `ETag` that you read: the change is refused if there was another since. `*`: whatever it is now."),
             },
             "headers": {
                 "No-Store": header(json!({ "const": "no-store" }), "Never to be cached."),
                 "ETag": header(json!({ "type": "string", "pattern": "^\"[0-9]+\"$" }), "The version, for If-Match."),
             },
-            "responses": responses(),
-            "schemas": components(),
+            "responses": components::responses(),
+            "schemas": components::schemas(),
         },
     })
-}
-
-/// Every code there is. A new one has no place here until it is listed: then this does not compile.
-pub fn codes() -> Vec<Code> {
-    let after = |code: Code| match code {
-        Code::MissingCredential => Some(Code::InvalidRequest),
-        Code::InvalidRequest => Some(Code::InvalidToken),
-        Code::InvalidToken => Some(Code::KeyRevoked),
-        Code::KeyRevoked => Some(Code::KeyExpired),
-        Code::KeyExpired => Some(Code::KeyDisabled),
-        Code::KeyDisabled => Some(Code::WorkspaceRequired),
-        Code::WorkspaceRequired => Some(Code::WorkspaceForbidden),
-        Code::WorkspaceForbidden => Some(Code::InsufficientScope),
-        Code::InsufficientScope => Some(Code::InsufficientRole),
-        Code::InsufficientRole => Some(Code::AccountInactive),
-        Code::AccountInactive => Some(Code::NotFound),
-        Code::NotFound => Some(Code::MethodNotAllowed),
-        Code::MethodNotAllowed => Some(Code::Conflict),
-        Code::Conflict => Some(Code::LimitReached),
-        Code::LimitReached => Some(Code::PreconditionFailed),
-        Code::PreconditionFailed => Some(Code::PayloadTooLarge),
-        Code::PayloadTooLarge => Some(Code::UnsupportedMediaType),
-        Code::UnsupportedMediaType => Some(Code::IdempotencyConflict),
-        Code::IdempotencyConflict => Some(Code::PreconditionRequired),
-        Code::PreconditionRequired => Some(Code::Indeterminate),
-        Code::Indeterminate => Some(Code::Misconfigured),
-        Code::Misconfigured => Some(Code::UpstreamUnreachable),
-        Code::UpstreamUnreachable => None,
-    };
-    std::iter::successors(Some(Code::MissingCredential), |code| after(*code)).collect()
 }
 
 fn paths() -> Value {
@@ -169,9 +140,9 @@ fn paths() -> Value {
             "scope",
             "query",
             "All of these are needed, and all of those that a space separates in one.",
-            json!({ "type": "array", "items": schemas::demanded() }),
+            json!({ "type": "array", "items": values::demanded() }),
         ),
-        parameter("feature", "query", "404 unless the account has this feature.", schemas::feature()),
+        parameter("feature", "query", "404 unless the account has this feature.", values::feature()),
         parameter(
             "workspace",
             "query",
@@ -179,7 +150,7 @@ fn paths() -> Value {
             json!({ "type": "string", "enum": ["required"] }),
         ),
         parameter("environment", "query", "Only keys of this environment are accepted.", schemas::given("environment")),
-        parameter(http::WORKSPACE_HEADER, "header", "The workspace of the request.", schemas::workspace_id()),
+        parameter(http::WORKSPACE_HEADER, "header", "The workspace of the request.", values::workspace_id()),
     ]);
     let own = |name: &str, summary: &str, answer: Value, codes: &[Code]| {
         let mut responses = all_refusals(codes);
@@ -244,29 +215,6 @@ fn verify(method: &str) -> Value {
     if method == "head" { without_content(operation) } else { operation }
 }
 
-/// Who the holder of a key is, as headers.
-fn allowed() -> Value {
-    let mut headers = no_store();
-    for (name, _) in http::identity_headers(&principal()) {
-        let value = match name {
-            "x-keygate-key-id" => schemas::key_id(),
-            "x-keygate-account-id" => schemas::account_id(),
-            "x-keygate-environment" => schemas::given("environment"),
-            "x-keygate-scopes" => with(json!({ "type": "string" }), "Space separated; empty where there is none."),
-            "x-keygate-workspace-id" => schemas::workspace_id(),
-            "x-keygate-features" => with(json!({ "type": "string" }), "Space separated."),
-            "x-keygate-fields" => with(
-                json!({ "type": "string" }),
-                "JSON: of each resource that is limited, the only fields that the key may see.",
-            ),
-            _ => panic!("nothing is said of the header {name}"),
-        };
-        let optional = ["x-keygate-workspace-id", "x-keygate-features", "x-keygate-fields"].contains(&name);
-        headers[name] = json!({ "required": !optional, "schema": value });
-    }
-    json!({ "description": "The key may do this.", "headers": headers })
-}
-
 fn administer(api: &Api, operation: &Operation) -> Value {
     let path = concrete(operation.path);
     let request = Request::new(operation.method, &path);
@@ -295,7 +243,7 @@ fn administer(api: &Api, operation: &Operation) -> Value {
         })
         .collect();
     if operation.method != "GET" {
-        let members = wire::members(api, request, |name| schemas::example(&schemas::given_at(operation.path, name)));
+        let members = wire::members(api, request, |name| values::example(&schemas::given_at(operation.path, name)));
         let required = members.iter().any(|member| member.required);
         let mut schema = schemas::body(operation.path, &members);
         if operation.name == "issueKey" {
@@ -307,7 +255,7 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     }
     // Where a header does not matter, it can be anything.
     let body = described["requestBody"]["content"]["application/json"]["schema"].as_object();
-    let body = body.map(|schema| schemas::example(schema.get("oneOf").map_or(&json!(schema), |kinds| &kinds[0])));
+    let body = body.map(|schema| values::example(schema.get("oneOf").map_or(&json!(schema), |kinds| &kinds[0])));
     let request = Request { body: body.as_ref(), ..request };
     let heeds = |request| api.parse(request).is_err_and(|problem| problem.reply().status == 400);
     if heeds(Request { actor: Some(""), ..request }) {
@@ -348,7 +296,7 @@ fn administer(api: &Api, operation: &Operation) -> Value {
 fn of_credential(api: &Api, request: Request<'_>) -> Value {
     let admin = |name: &str| match name {
         "environment" => json!("admin"),
-        _ => schemas::example(&schemas::given(name)),
+        _ => values::example(&schemas::given(name)),
     };
     let mut schema = schemas::body(KEYS, &wire::members(api, request, admin));
     schema["properties"]["environment"] = json!({ "type": "string", "enum": ["admin"] });
@@ -382,162 +330,6 @@ fn all_refusals(codes: &[Code]) -> Value {
     responses
 }
 
-/// What several operations answer; of refusals one per status, which names the codes that go with it.
-fn responses() -> Value {
-    let mut responses = json!({
-        "Allowed": allowed(),
-        "Bodiless": { "description": "As for GET, without a body.", "headers": no_store() },
-    });
-    for code in codes() {
-        let (_, status, title) = code.parts();
-        let same: Vec<&str> =
-            codes().iter().map(|code| code.parts()).filter(|parts| parts.1 == status).map(|parts| parts.0).collect();
-        let mut schema = reference_to("Problem");
-        schema["properties"] = json!({ "code": { "enum": same }, "status": { "const": status } });
-        let mut headers = no_store();
-        match code {
-            Code::MissingCredential | Code::InvalidToken => {
-                headers["WWW-Authenticate"] = header(json!({ "type": "string" }), "The challenge (RFC 6750).");
-            }
-            Code::MethodNotAllowed => {
-                headers["Allow"] = header(json!({ "type": "string" }), "The methods that would be right.");
-            }
-            _ => {}
-        }
-        responses[title.replace(' ', "")] = json!({
-            "description": title,
-            "headers": headers,
-            "content": { "application/problem+json": { "schema": schema } },
-        });
-    }
-    responses
-}
-
-fn components() -> Value {
-    let (api, account) = (Api::new(), json!({ "name": "Acme", "external_id": "cust-42" }));
-    let created_account = api.sent("POST", "accounts", Some(account));
-    let account_path = format!("accounts/{}", created_account["id"].as_str().unwrap());
-    let keys_path = format!("{account_path}/keys");
-    api.sent("PATCH", &account_path, Some(json!({ "status": "suspended" })));
-    let changed_account = api.sent("PATCH", &account_path, Some(json!({ "status": "active" })));
-    let issued = api.sent("POST", &keys_path, Some(json!({ "environment": "live" })));
-    let key_path = format!("{keys_path}/{}", issued["id"].as_str().unwrap());
-    let changed_key = api.sent("PATCH", &key_path, Some(json!({ "name": "deploy", "disabled": true })));
-    api.sent("POST", &format!("{key_path}/revoke"), None);
-    let all_revoked = api.sent("POST", &format!("{keys_path}/revoke-all"), None);
-    let workspaces_path = format!("{account_path}/workspaces");
-    let created_workspace = api.sent("POST", &workspaces_path, Some(json!({ "name": "Vienna" })));
-    let workspace_path = format!("{workspaces_path}/{}", created_workspace["id"].as_str().unwrap());
-    let changed_workspace = api.sent("PATCH", &workspace_path, Some(json!({ "name": "Wien" })));
-    let limited = json!({
-        "environment": "live",
-        "scopes": ["contacts:read"],
-        "workspaces": [created_workspace["id"]],
-        "fields": { "contacts": ["name"] },
-    });
-    api.sent("POST", &keys_path, Some(limited));
-    let workspace = api.sent("GET", &workspace_path, None);
-    let workspace_page = api.sent("GET", &workspaces_path, None);
-
-    let credential = json!({ "environment": "admin", "role": "viewer" });
-    let credential = api.sent("POST", &keys_path, Some(credential));
-    let session = api.sent("POST", &format!("{account_path}/sessions"), Some(json!({ "actor": "alice" })));
-
-    let account = api.sent("GET", &account_path, None);
-    let scopes = api.sent("GET", &format!("{account_path}/scopes"), None);
-    let accounts = api.sent("GET", "accounts", None);
-    let key = api.sent("GET", &key_path, None);
-    let keys = api.sent("GET", &keys_path, None);
-    let audit = api.sent("GET", &format!("{account_path}/audit"), None);
-    let changed_platform = api.sent("PUT", PLATFORM, Some(json!({ "features": ["beta"] })));
-    let platform = api.sent("GET", PLATFORM, None);
-    let entries: Vec<&Value> = audit["data"].as_array().unwrap().iter().collect();
-    let both = entries.iter().flat_map(|entry| [&entry["before"], &entry["after"]]);
-    let none = json!({});
-    let changes: Vec<&Value> = both.filter(|change| change.is_object()).chain([&none]).collect();
-    let whoami = Principal { workspace: None, ..principal() };
-    let workspaces: Value = serde_json::from_str(&http::workspaces(&whoami).body).unwrap();
-    let principal: Value = serde_json::from_str(&http::whoami(&whoami).body).unwrap();
-    let brief: Value = serde_json::from_str(&http::health("GET", None).body).unwrap();
-    let verbose: Value = serde_json::from_str(&http::verbose_health("ok", 5_055, Vec::new()).body).unwrap();
-    let names: Vec<&str> = codes().iter().map(|code| code.parts().0).collect();
-    let unreachable = json!({
-        "type": "object",
-        "properties": { "slot": schemas::of_health("slot"), "status": { "const": "unreachable" } },
-        "required": ["slot", "status"],
-        "additionalProperties": false,
-    });
-
-    let mut head = object(&[&account["audit_head"]], schemas::of_head);
-    head["description"] = "The newest entry of the account's audit.".into();
-    json!({
-        "Account": object(&[&account, &changed_account], schemas::of_account),
-        "CreatedAccount": and_more("Account", &account, &created_account),
-        "ChangedAccount": and_more("Account", &account, &changed_account),
-        "AccountPage": object(&[&accounts], |name| schemas::of_page(name, "Account")),
-        "AccessLevel": schemas::access_level(),
-        "CatalogueEntry": schemas::catalogue_entry(),
-        "Scopes": object(&[&scopes], schemas::of_scopes),
-        "ApiAccess": schemas::api_access(&account["api_access"]),
-        "AuditHead": head,
-        "AuditEntry": object(&entries, schemas::of_entry),
-        "AuditPage": object(&[&audit], |name| schemas::of_page(name, "AuditEntry")),
-        "Changed": object(&changes, schemas::of_change),
-        "Key": object(&[&key, &issued, &changed_key, &credential, &session], schemas::of_key),
-        "ChangedKey": and_more("Key", &key, &changed_key),
-        "IssuedKey": and_more("Key", &key, &issued),
-        "KeyPage": object(&[&keys], |name| schemas::of_page(name, "Key")),
-        "Platform": object(&[&platform, &changed_platform], schemas::of_platform),
-        "ChangedPlatform": and_more("Platform", &platform, &changed_platform),
-        "Principal": object(&[&principal], schemas::of_principal),
-        "AllRevoked": object(&[&all_revoked], schemas::of_revocation),
-        "AdminWorkspace": object(&[&workspace, &created_workspace, &changed_workspace], schemas::of_admin_workspace),
-        "CreatedWorkspace": and_more("AdminWorkspace", &workspace, &created_workspace),
-        "ChangedWorkspace": and_more("AdminWorkspace", &workspace, &changed_workspace),
-        "WorkspacePage": object(&[&workspace_page], |name| schemas::of_page(name, "AdminWorkspace")),
-        "Workspace": object(&[&workspaces["data"][0]], schemas::of_workspace),
-        "Workspaces": object(&[&workspaces], schemas::of_workspaces),
-        "Health": object(&[&brief, &verbose], schemas::of_health),
-        "Slot": { "oneOf": [object(&[&api.condition()], schemas::of_health), unreachable] },
-        "Problem": object(&problems().iter().collect::<Vec<_>>(), |name| schemas::of_problem(name, &names)),
-    })
-}
-
-/// What `schema` describes, with members that only this answer has.
-fn and_more(schema: &str, usual: &Value, answer: &Value) -> Value {
-    let more = answer.as_object().unwrap().keys().filter(|name| usual.get(name).is_none());
-    let mut schema = reference_to(schema);
-    schema["required"] = more.cloned().collect::<Vec<_>>().into();
-    schema
-}
-
-/// Problems with all members that one can have.
-fn problems() -> Vec<Value> {
-    let denial = Denial::InsufficientScope {
-        required: vec![Scope::parse("a:b").unwrap()],
-        missing: vec![Scope::parse("a:b").unwrap()],
-    };
-    [Problem::not_found(), Problem::denial(&denial), Problem::refusal(Refusal::external_id_taken("x"))]
-        .iter()
-        .map(|problem| serde_json::from_str(&problem.reply().body).unwrap())
-        .collect()
-}
-
-fn principal() -> Principal {
-    Principal {
-        key_id: KeyId::parse("key_c06af5216d9a4ed13f06").unwrap(),
-        account: AccountRef { slot: 0, number: 1 },
-        environment: Environment::Live,
-        scopes: ScopeSet::default(),
-        features: vec!["beta".to_owned()],
-        workspace: Some(WorkspaceId::from_bytes([1; 8])),
-        workspaces: vec![Workspace { id: WorkspaceId::from_bytes([1; 8]), name: "Vienna".to_owned() }],
-        fields: Fields::new([("contacts", vec!["name"])]).unwrap(),
-        scopes_used: 0,
-        expires_at: Some(UnixMillis::EPOCH),
-    }
-}
-
 /// The same for HEAD, which is answered without a body.
 fn head(operation: &Value) -> Value {
     let mut operation = operation.clone();
@@ -566,16 +358,4 @@ fn in_header(name: &str, required: bool, schema: Value, description: &str) -> Va
 
 fn parameter_reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/parameters/{name}") })
-}
-
-fn header(schema: Value, description: &str) -> Value {
-    json!({ "required": true, "description": description, "schema": schema })
-}
-
-fn header_reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/headers/{name}") })
-}
-
-fn no_store() -> Value {
-    json!({ "Cache-Control": header_reference("No-Store") })
 }

@@ -8,8 +8,10 @@
 #[path = "../authority/support.rs"]
 mod support;
 
+mod components;
 mod document;
 mod schemas;
+mod values;
 mod wire;
 
 use std::{collections::BTreeSet, fs};
@@ -17,7 +19,7 @@ use std::{collections::BTreeSet, fs};
 use keygate::http::{Endpoint, admin::AdminRequest};
 use serde_json::{Value, json};
 
-use schemas::example;
+use values::example;
 use wire::{Api, Request, UNKNOWN, refusal, understood};
 
 #[test]
@@ -252,7 +254,7 @@ fn bounds_of_members_are_those_of_the_document() {
 #[test]
 fn every_code_is_in_the_document() {
     let document = committed();
-    let codes = document::codes();
+    let codes = components::codes();
     let names: Vec<&str> = codes.iter().map(|code| code.parts().0).collect();
     assert_eq!(document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"], json!(names));
     for code in codes {
