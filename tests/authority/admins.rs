@@ -2,7 +2,7 @@
 
 use keygate::{
     authority::{
-        KeyFilter, ListedStatus, SESSION_MS,
+        KeyFilter, ListedStatus,
         admins::{self, Caller},
         audit::AuditFilter,
         command::{
@@ -21,19 +21,20 @@ use keygate::{
 
 use super::support::{Executed, SLOT, Shard, new_account, new_credential, new_key};
 
-const PAGE: Page = Page { before: None, limit: 100 };
+/// A page that has everything.
+pub const PAGE: Page = Page { before: None, limit: 100 };
 
 /// A shard with an account and two credentials of it, and another account.
-struct World {
-    shard: Shard,
-    own: AccountRecord,
-    other: AccountRecord,
-    admin: KeyRecord,
-    viewer: KeyRecord,
+pub struct World {
+    pub shard: Shard,
+    pub own: AccountRecord,
+    pub other: AccountRecord,
+    pub admin: KeyRecord,
+    pub viewer: KeyRecord,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let shard = Shard::new();
         let (own, other) = (shard.account(new_account("Own")), shard.account(new_account("Other")));
         let (admin, _) = shard.issue_credential(own.id, new_credential(Role::Admin));
@@ -41,12 +42,14 @@ impl World {
         World { shard, own, other, admin, viewer }
     }
 
-    fn order(&self, by: &KeyRecord, command: Command) -> Result<Executed, Failure> {
+    /// What comes of a command that the credential orders.
+    pub fn order(&self, by: &KeyRecord, command: Command) -> Result<Executed, Failure> {
         let order = self.shard.order_of(command);
         self.shard.order(Order { caller: Caller::Credential(by.digest), actor: None, ..order })
     }
 
-    fn refused(&self, by: &KeyRecord, command: Command) -> Refusal {
+    /// The refusal of a command that the credential orders; nothing has changed.
+    pub fn refused(&self, by: &KeyRecord, command: Command) -> Refusal {
         let before = self.shard.sql.dump();
         match self.order(by, command) {
             Err(Failure::Refused(refusal)) => {
@@ -57,12 +60,13 @@ impl World {
         }
     }
 
-    fn ask(&self, by: &KeyRecord, query: &Query) -> Result<Option<Found>, Failure> {
+    /// What the credential is told.
+    pub fn ask(&self, by: &KeyRecord, query: &Query) -> Result<Option<Found>, Failure> {
         admins::ask(&self.shard.sql, SLOT, Caller::Credential(by.digest), None, query, self.shard.now())
     }
 
     /// Whether the credential may still do anything.
-    fn works(&self, by: &KeyRecord) -> bool {
+    pub fn works(&self, by: &KeyRecord) -> bool {
         let issued = self.order(by, self.issue());
         let read = self.ask(by, &Query::Account(self.own.id));
         let checked = admins::check(&self.shard.sql, SLOT, Caller::Credential(by.digest), self.shard.now());
@@ -82,29 +86,35 @@ impl World {
         }
     }
 
-    fn issue(&self) -> Command {
+    /// Issues a key with defaults.
+    pub fn issue(&self) -> Command {
         Command::IssueKey { account: self.own.id, key: new_key() }
     }
 
-    fn session(&self, by: &KeyRecord) -> KeyRecord {
+    /// A session that the credential mints.
+    pub fn session(&self, by: &KeyRecord) -> KeyRecord {
         issued(self.order(by, Command::MintSession { account: self.own.id, session: new_session() }).unwrap())
     }
 
-    fn revoke(&self, key: &KeyRecord) -> Command {
+    /// Revokes a key, a credential or a session.
+    pub fn revoke(&self, key: &KeyRecord) -> Command {
         Command::RevokeKey { account: key.account, key: key.id() }
     }
 
-    fn set_disabled(&self, key: &KeyRecord, disabled: bool) {
+    /// The operator disables it, or enables it again.
+    pub fn set_disabled(&self, key: &KeyRecord, disabled: bool) {
         let change = KeyChange { disabled: Edit::Set(disabled), ..KeyChange::default() };
         self.shard.key(Command::ChangeKey { account: key.account, key: key.id(), change });
     }
 }
 
-fn new_session() -> NewSession {
+/// A session with all that its credential has.
+pub fn new_session() -> NewSession {
     NewSession { actor: "alice".into(), role: None, scopes: None, workspaces: None }
 }
 
-fn issued(executed: Executed) -> KeyRecord {
+/// What was issued.
+pub fn issued(executed: Executed) -> KeyRecord {
     match executed.answer.unwrap() {
         keygate::authority::command::Answer::Issued { record, .. } => record,
         other => panic!("nothing issued: {other:?}"),
@@ -115,7 +125,8 @@ fn scopes(texts: &[&str]) -> Option<ScopeSet> {
     Some(ScopeSet::parse(texts.iter().copied()).unwrap())
 }
 
-fn needs(refusal: &Refusal, what: &str) {
+/// The refusal says that the role is too small, and what was needed.
+pub fn needs(refusal: &Refusal, what: &str) {
     let Refusal::InsufficientRole { detail } = refusal else { panic!("{refusal:?}") };
     assert!(detail.contains(what), "{detail}");
 }
@@ -358,107 +369,6 @@ fn nobody_grants_workspaces_that_they_do_not_hold() {
     }
     let theirs = Command::IssueCredential { account: world.other.id, credential: credential(Some(vec![a])) };
     assert!(matches!(world.shard.refused(theirs), Refusal::Invalid { .. }));
-}
-
-#[test]
-fn a_session_acts_for_its_actor_and_ends_after_15_minutes() {
-    let world = World::new();
-    let session = world.session(&world.viewer);
-    assert_eq!(session.admin.as_ref().unwrap().role, Role::Viewer);
-    assert_eq!(session.expires_at, Some(world.shard.now().saturating_add_millis(900_000)));
-    assert_eq!(session.created_by, Some(world.viewer.id().to_string()));
-    let session = world.session(&world.admin);
-    let key = issued(world.order(&session, world.issue()).unwrap());
-    assert_eq!(key.created_by.as_deref(), Some("alice"));
-    let Some(Found::Audit(entries, _)) =
-        world.ask(&session, &Query::Audit(world.own.id, AuditFilter::default(), PAGE)).unwrap()
-    else {
-        panic!()
-    };
-    let entry: serde_json::Value = serde_json::from_str(&entries[0].text).unwrap();
-    assert_eq!((&entry["actor"], &entry["credential"]), (&"alice".into(), &session.id().to_string().into()));
-    let minted: serde_json::Value = serde_json::from_str(&entries[1].text).unwrap();
-    assert_eq!((&minted["action"], &minted["after"]["actor"]), (&"session.create".into(), &"alice".into()));
-
-    let said = |actor: &str| {
-        let caller = Caller::Credential(session.digest);
-        let order = Order { caller, actor: Some(actor.into()), ..world.shard.order_of(world.issue()) };
-        let query = Query::Account(world.own.id);
-        (
-            world.shard.order(order).err(),
-            admins::ask(&world.shard.sql, SLOT, caller, Some(actor), &query, world.shard.now()).err(),
-        )
-    };
-    assert_eq!(said("alice"), (None, None));
-    let (Some(ordered), Some(asked)) = said("bob") else { panic!("bob may") };
-    assert_eq!(ordered, asked);
-    assert!(matches!(ordered, Failure::Refused(Refusal::Invalid { field, .. }) if field == "X-Keygate-Actor"));
-
-    world.shard.advance(SESSION_MS - 1);
-    assert!(world.works(&session));
-    world.shard.advance(1);
-    assert!(!world.works(&session));
-    assert!(world.works(&world.admin));
-}
-
-#[test]
-fn a_session_mints_no_session_and_issues_nothing_that_administers_longer_than_it_works() {
-    let world = World::new();
-    let session = world.session(&world.admin);
-    let account = world.own.id;
-    for command in [
-        Command::MintSession { account, session: new_session() },
-        Command::IssueCredential { account, credential: new_credential(Role::Viewer) },
-    ] {
-        needs(&world.refused(&session, command), "no session");
-    }
-}
-
-#[test]
-fn a_session_dies_with_the_credential_that_minted_it() {
-    let world = World::new();
-    let session = world.session(&world.admin);
-    world.set_disabled(&world.admin, true);
-    assert!(!world.works(&session));
-    world.set_disabled(&world.admin, false);
-    assert!(world.works(&session));
-    world.order(&world.admin, world.revoke(&session)).unwrap();
-    assert!(!world.works(&session), "revoked like a key");
-    assert!(world.works(&world.admin));
-    let session = world.session(&world.admin);
-    world.order(&world.admin, world.revoke(&world.admin)).unwrap();
-    assert!(!world.works(&session) && !world.works(&world.admin), "a credential may revoke itself");
-
-    let end = world.shard.now().saturating_add_millis(60_000);
-    let short = NewCredential { expires_at: Some(end), ..new_credential(Role::Admin) };
-    let (short, _) = world.shard.issue_credential(world.own.id, short);
-    let session = world.session(&short);
-    assert_eq!(session.expires_at, Some(end));
-    // The operator's sessions have no parent that could end.
-    let minted = world.shard.execute(Command::MintSession { account: world.own.id, session: new_session() });
-    assert!(world.works(&issued(minted.unwrap())));
-}
-
-#[test]
-fn sessions_that_ended_a_day_ago_go_a_few_with_each_new_one() {
-    let world = World::new();
-    for _ in 0..12 {
-        world.session(&world.viewer);
-    }
-    let count = || world.shard.numbers("SELECT count(*) FROM keys WHERE parent IS NOT NULL")[0];
-    world.shard.advance(SESSION_MS + 24 * 3_600_000 - 1);
-    world.session(&world.viewer);
-    assert_eq!(count(), 13);
-    world.shard.advance(1);
-    world.session(&world.viewer);
-    assert_eq!(count(), 6);
-    world.session(&world.viewer);
-    assert_eq!(count(), 3);
-    let plan = world.shard.sql.run(
-        "EXPLAIN QUERY PLAN SELECT digest FROM keys WHERE parent IS NOT NULL AND expires_at <= 1 ORDER BY expires_at LIMIT 8",
-        &[],
-    );
-    assert!(format!("{plan:?}").contains("keys_sessions"), "{plan:?}");
 }
 
 #[test]

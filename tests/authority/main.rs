@@ -12,6 +12,7 @@ mod mirror;
 mod pinned;
 mod platform;
 mod revoke_all;
+mod sessions;
 mod settings;
 mod support;
 mod usage;
