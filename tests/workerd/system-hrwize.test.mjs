@@ -20,7 +20,7 @@ import { administrator as holderOf, call as callAt, refusedOnceAnswered, startPr
 const API = "/hrwize/api/v2";
 const VERBS = ["create", "read", "update", "delete", "download"];
 const CATALOGUE = [
-  { resource: "employees", description: "Employees and what is known of them", verbs: VERBS },
+  { resource: "employees", description: "Employees", verbs: VERBS },
   { resource: "employee_time_off", description: "Employee time off", verbs: VERBS },
 ];
 

@@ -23,8 +23,8 @@ const WEBHOOKS = `${API}/webhooks`;
 const UNKNOWN = "ws_0000000000000000";
 
 const CATALOGUE = [
-  { resource: "contacts", description: "Contact data; write: create and update", verbs: ["read", "write"] },
-  { resource: "searches", description: "Results; execute: AI searches", verbs: ["read", "execute"] },
+  { resource: "contacts", description: "Contact data; create and update", verbs: ["read", "write"] },
+  { resource: "searches", description: "Results; AI searches", verbs: ["read", "execute"] },
   { resource: "shortlists", description: "Shortlists and pipelines", verbs: ["read", "write"] },
   { resource: "sequences", description: "Sequences", verbs: ["read", "write"] },
   { resource: "webhooks", description: "Webhooks", verbs: ["manage"] },
