@@ -96,7 +96,7 @@ fn add<S: Sql>(
     let pepper = work.circumstances.peppers.minting();
     let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: Environment::Admin, account };
     let minted = keys::mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
-    if keys::find(sql, account.slot, KeyId::of(&minted.digest))?.is_some() {
+    if keys::is_taken(sql, KeyId::of(&minted.digest))? {
         return Err(Failure::Trouble(SqlError("two keys would share an id".into())));
     }
     let sequence = meta::next_sequence(sql)?;

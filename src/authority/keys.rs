@@ -41,7 +41,7 @@ pub(super) fn issue<S: Sql>(
     let pepper = work.circumstances.peppers.minting();
     let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: new.environment, account };
     let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
-    if find(sql, account.slot, KeyId::of(&minted.digest))?.is_some() {
+    if is_taken(sql, KeyId::of(&minted.digest))? {
         return Err(Failure::Trouble(SqlError("two keys would share an id".into())));
     }
     let sequence = meta::next_sequence(sql)?;
@@ -171,9 +171,13 @@ pub(super) fn mint_again(nonce: &[u8; 32], id: &CommandId, mint: &Mint, peppers:
     Ok(mint_with(pepper, nonce, id, mint)?.text)
 }
 
-/// Reads one key of an account; another account's key is as unknown as none.
+/// Reads one key of an account; another account's key is as unknown as none, after the same work.
 pub(super) fn get(sql: &impl Sql, account: AccountRef, id: KeyId) -> Result<Option<KeyRecord>, SqlError> {
-    Ok(find(sql, account.slot, id)?.filter(|record| record.account == account))
+    let [first, end] = digests_of(id);
+    // With `+` no index of the account's keys is used, of which there may be many.
+    let statement = format!("SELECT {COLUMNS} FROM keys WHERE digest >= ?1 AND digest < ?2 AND +account = ?3");
+    let rows = sql.run(&statement, &[first, end, account.number.into()])?;
+    one(sql, rows, account.slot)
 }
 
 /// Reads one key by its digest, if it belongs to that account.
@@ -253,14 +257,15 @@ pub(super) fn list(
     each(rows, |row| Ok(read(row, account.slot)?.under(revoked_all)))
 }
 
-pub(super) fn find(sql: &impl Sql, slot: u8, id: KeyId) -> Result<Option<KeyRecord>, SqlError> {
-    // Every digest that begins with the id; 'g' is what follows the last hex digit.
+/// True where a key has this id, whoever owns it.
+pub(super) fn is_taken(sql: &impl Sql, id: KeyId) -> Result<bool, SqlError> {
+    Ok(!sql.run("SELECT 1 FROM keys WHERE digest >= ?1 AND digest < ?2", &digests_of(id))?.is_empty())
+}
+
+/// Every digest that begins with the id is among these: 'g' is what follows the last hex digit.
+fn digests_of(id: KeyId) -> [Value; 2] {
     let first = id.digest_prefix_hex();
-    let rows = sql.run(
-        &format!("SELECT {COLUMNS} FROM keys WHERE digest >= ?1 AND digest < ?2"),
-        &[first.as_str().into(), format!("{first}g").into()],
-    )?;
-    one(sql, rows, slot)
+    [first.as_str().into(), format!("{first}g").into()]
 }
 
 /// The key of a result that has at most one, as it counts now.

@@ -10,7 +10,7 @@ use keygate::{
         sql::Sql,
         workspaces::WorkspaceFilter,
     },
-    credential::{AccountRef, Environment, KeyId, PresentedKey},
+    credential::{AccountRef, Digest, Environment, KeyId, PresentedKey},
     policy::{Access, AccountStatus, ApiAccess, KeyStatus, ScopeSet},
 };
 
@@ -253,6 +253,34 @@ fn an_unknown_account_is_refused_by_every_command_and_query() {
 }
 
 #[test]
+fn another_accounts_key_takes_the_same_statements_as_none() {
+    let shard = Shard::new();
+    let (own, other) = (shard.account(new_account("Own")).id, shard.account(new_account("Other")).id);
+    shard.issue(own, new_key());
+    let (theirs, _) = shard.issue(other, new_key());
+    let statements = |ask: &dyn Fn()| {
+        shard.sql.statements.borrow_mut().clear();
+        ask();
+        shard.sql.statements.take()
+    };
+    let of_key = |key: KeyId| {
+        let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
+        [
+            statements(&|| assert_eq!(shard.ask(Query::Key(own, key)), None)),
+            statements(&|| {
+                drop(shard.execute(Command::ChangeKey { account: own, key, change: change.clone() }).unwrap_err())
+            }),
+            statements(&|| drop(shard.execute(Command::RevokeKey { account: own, key }).unwrap_err())),
+        ]
+    };
+    let unknown = of_key(KeyId::parse("key_00000000000000000000").unwrap());
+    assert_eq!(of_key(theirs.id()), unknown);
+    assert!(unknown.iter().all(|statements| !statements.is_empty()));
+    let by_digest = |digest| statements(&|| assert_eq!(shard.ask(Query::KeyByDigest(own, digest)), None));
+    assert_eq!(by_digest(theirs.digest), by_digest(Digest::from_bytes([7; 24])));
+}
+
+#[test]
 fn finding_a_key_reads_by_index_however_many_there_are() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
@@ -280,6 +308,9 @@ fn finding_a_key_reads_by_index_however_many_there_are() {
         let explained = explain(&shard, &statement);
         let scans = ["SCAN keys", "SCAN accounts", "SCAN audit", "SCAN commands", "SCAN outbox", "SCAN workspaces"];
         assert!(!scans.iter().any(|scan| explained.contains(scan)), "{statement}\n{explained}");
+        // Not by its account, which may have many.
+        let by_id = statement.contains("FROM keys WHERE digest >= ");
+        assert!(!by_id || explained.contains("(digest>? AND digest<?)"), "{statement}\n{explained}");
     }
 }
 
