@@ -90,6 +90,14 @@ pub fn environment_text(text: &str) -> Option<Environment> {
     text.parse().ok().filter(|environment| *environment != Environment::Admin)
 }
 
+/// `live` or `test`.
+///
+/// # Errors
+/// What would be right.
+pub fn api_environment(value: Json<'_>) -> Result<Environment, String> {
+    value.text().and_then(|text| environment_text(&text)).ok_or_else(|| ENVIRONMENTS.into())
+}
+
 /// What [`environment_text`] takes.
 pub const ENVIRONMENTS: &str = "\"live\" or \"test\"";
 

@@ -239,6 +239,12 @@ fn bounds_of_members_are_those_of_the_document() {
             for word in of_member["enum"].as_array().into_iter().flatten().filter(|word| word.is_string()) {
                 assert!(fits(word.clone()), "{name} of {it:?}");
             }
+            // Nor is a word that is right elsewhere.
+            if let Some(words) = of_member["enum"].as_array() {
+                for word in ["live", "test", "admin", "viewer", "active", "suspended", "unique"].map(Value::from) {
+                    assert!(words.contains(&word) || !fits(word.clone()), "{word} as {name} of {it:?}");
+                }
+            }
             if of_member["enum"].is_array() || of_member["format"].is_string() {
                 assert!(!fits(json!(UNKNOWN)), "{name} of {it:?}");
             }

@@ -294,7 +294,7 @@ describe("a member", () => {
         issue,
         {
           name: [...NO_TEXT, '"a\\u0000b"'],
-          environment: [...NO_TEXT, "null", '"live\\u0000"', '"admin"'],
+          environment: [...NO_TEXT, "null", '"live\\u0000"', '"Admin"'],
           scopes: NO_LIST,
           not_before: [...NO_TEXT, "1e18", '"2999-01-01T00:00:00Z\\u0000"', '"99999-01-01T00:00:00Z"'],
           expires_at: [...NO_TEXT, "1e18", '"2999-01-01T24:00:01Z"', '"+999999-01-01T00:00:00Z"'],

@@ -218,7 +218,7 @@ fn put_account(mut members: Members<'_>, external_id: &str) -> Result<Command, P
 }
 
 fn access_request(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
-    let environment = members.required("environment", values::environment)?;
+    let environment = members.required("environment", values::api_environment)?;
     let note = members.nullable("note", settings::note);
     members.finish()?;
     Ok(Command::RequestAccess { account, environment, note })
