@@ -153,7 +153,8 @@ async function startWorker(options, base) {
   parameters.push("--persist-to", STATE, "--show-interactive-dev-session=false");
   if (options.upstream) {
     demoApi = await startDemoApi();
-    parameters.push("--var", `UPSTREAM:${demoApi.url}`);
+    // The demo key is a test key.
+    parameters.push("--var", `UPSTREAM:${demoApi.url}`, "--var", `KEYGATE_UPSTREAM_TEST:${demoApi.url}`);
   }
   say("starting the Worker");
   const wrangler = start("node_modules/.bin/wrangler", parameters, "pipe");

@@ -111,12 +111,12 @@ def is_catalogue(value):
     return isinstance(value, list) and len(value) > 0 and all(is_resource(entry) for entry in value)
 
 
-def limit_to_what_there_is(body):
-    """A key is limited to workspaces in use, and to fields of what its scopes reach."""
+def limit_to_what_there_is(body, account):
+    """A key is limited to workspaces in use, and to fields of what its scopes reach. Only one account has workspaces."""
     workspaces, fields = body.get("workspaces"), body.get("fields")
     id = FORMS["workspace_id"]
     if isinstance(workspaces, list) and workspaces and all(isinstance(it, str) and id.fullmatch(it) for it in workspaces):
-        body["workspaces"] = [WORKSPACES[-1]]
+        body["workspaces"] = [WORKSPACES[-1]] if account == ACCOUNT else None
     if isinstance(fields, dict) and fields and all(isinstance(names, list) and names for names in fields.values()):
         body["fields"] = {"contacts": ["name"]}
         if isinstance(body.get("scopes", []), list):
@@ -144,7 +144,10 @@ def before_call(context, case, kwargs):
         body["scopes"] = None  # the scopes that the account has or gets are not in it
     if isinstance(body.get("access_level"), str) and LINE.fullmatch(body["access_level"]):
         body["access_level"] = "Read only"  # the one that there is
-    limit_to_what_there_is(body)
+    limit_to_what_there_is(body, (case.path_parameters or {}).get("account_id"))
+    # Whoever demands one, and may use several, says which.
+    if (case.query or {}).get("workspace") == "required" and "X-Workspace-ID" not in (case.headers or {}):
+        case.headers["X-Workspace-ID"] = WORKSPACES[-1]
     if operation_id(context) == "lookUpKey" and isinstance(body.get("key"), str) and next(COUNT) % 2:
         body["key"] = KEY_TEXT
 
