@@ -269,7 +269,7 @@ struct Recorder {
 
 impl Sql for Recorder {
     fn run(&self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, SqlError> {
-        if statement.starts_with("CREATE ") || statement.starts_with("ALTER ") {
+        if ["CREATE ", "ALTER ", "DROP "].iter().any(|verb| statement.starts_with(verb)) {
             self.statements.borrow_mut().push(statement.to_owned());
         }
         rows::rows(&mut self.sqlite.prepare(statement).map_err(failed)?, parameters)
