@@ -5,9 +5,11 @@ use std::pin::Pin;
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
-use web_sys::{Headers, ReadableStreamDefaultReader, Request, Response, ResponseInit};
+use web_sys::{ReadableStreamDefaultReader, Request, Response};
 
 use crate::http::{BODY_BYTES_MAX, Reply};
+
+use super::prepared::Prepared;
 
 /// Path and query of an absolute URL, as the runtime normalised it. The query is without `?`.
 pub(super) fn path_and_query(url: &str) -> (&str, &str) {
@@ -26,15 +28,7 @@ pub(super) fn header(request: &Request, name: &str) -> Option<String> {
 /// Our answer as the runtime's. An answer that the runtime refuses to build, which none of ours is, becomes an error
 /// that the entry answers with 503.
 pub(super) fn response(reply: &Reply) -> Result<Response, JsValue> {
-    let headers = Headers::new()?;
-    for (name, value) in &reply.headers {
-        headers.append(name, value)?;
-    }
-    let init = ResponseInit::new();
-    init.set_status(reply.status);
-    init.set_headers(&headers);
-    let body = Some(reply.body.as_ref()).filter(|body| !body.is_empty());
-    Response::new_with_opt_str_and_init(body, &init)
+    Prepared::new(reply)?.response()
 }
 
 /// What the runtime waits for. Boxed: what makes a promise of a future is in the WASM once, not once for each.

@@ -6,10 +6,10 @@
 // and a deadline. A dead instance refuses every further call; the next request replaces it.
 //
 // What Rust exports for this file (src/cloudflare/):
-//   fetch(request, env, ctx)  a Response, a Request to be sent upstream, or a list: a Response and how many
-//                             milliseconds it has to wait; or a promise of one of these
-//   arm()                     makes every trap of the current instance call `__keygate_trapped`
-//   Authority                 the Durable Object class
+//   decide(…)   a Response, a Request to be sent upstream, or a list: a Response and how many milliseconds it has to wait;
+//               or a promise of one of these
+//   arm()       makes every trap of the current instance call `__keygate_trapped`
+//   Authority   the Durable Object class
 
 import Entry, { Authority as Shard } from "../../build/index.js";
 
@@ -27,7 +27,7 @@ const WAIT = "x-keygate-wait-ms";
 const wasm = globalThis.__worker_init_state;
 
 // The Rust functions themselves: a call through an instance of `Entry` would cost three proxies per request.
-const { fetch: decide, arm } = Entry.prototype;
+const { decide, arm } = Entry.prototype;
 
 /** For each Rust promise that has not settled, the function that ends the wait for it. */
 const waiting = new Set();
@@ -55,13 +55,23 @@ export default {
         new Entry(ctx, env);
         arm();
       }
-      answer = decide.call({ env, ctx }, request);
+      const { url, method, headers } = request;
+      answer = decide(request, env, ctx, url, method, text(headers, "authorization"), text(headers, "x-workspace-id"));
     } catch (error) {
       return died(error);
     }
     return answer instanceof Promise ? settled(answer) : delivered(answer);
   },
 };
+
+/** A header; several of one name come joined by a comma and a space. What is no text becomes one that nobody accepts. */
+function text(headers, name) {
+  try {
+    return headers.get(name);
+  } catch {
+    return "\ufffd";
+  }
+}
 
 /** The Durable Object. It holds the Rust object, and makes a new one after each change of the WASM instance. */
 export class Authority {

@@ -6,9 +6,9 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use web_sys::Request;
 
 use crate::{
-    credential::Environment,
+    credential::{Digest, Environment},
     edge::{Presented, Step, Verdict, Verification, present},
-    http::{self, Endpoint, GRACE, Parameters, Problem, Reply, WORKSPACE_HEADER},
+    http::{self, Endpoint, GRACE, Parameters, Problem, Reply},
     policy::{CanonicalPath, Decision, Demand, Denial, PathError, RouteTable, Rule},
 };
 
@@ -17,21 +17,31 @@ use super::{
     config::{Config, ConfigFault, Upstreams, config, prefix},
     convert,
     env::Env,
-    health, upstream,
+    health,
+    prepared::{self, Form},
+    upstream,
     verifier::{self, Context, Surroundings},
 };
 
-/// Every request enters here. Gives a `Response`, a `Request` to be sent upstream, or a promise of either; what needs
-/// no I/O is answered without a promise.
+/// Every request enters here, with what most are decided by: each of these texts would otherwise be a call out of here and
+/// back. Gives a `Response`, a `Request` to be sent upstream, or a promise of either; what needs no I/O is answered without
+/// a promise.
 ///
 /// # Errors
 /// None that a caller could mend: the entry answers any with 503.
 #[wasm_bindgen]
-pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
+pub fn decide(
+    request: Request,
+    env: Env,
+    context: Context,
+    url: &str,
+    method: &str,
+    authorization: Option<String>,
+    workspace: Option<String>,
+) -> Result<JsValue, JsValue> {
     #[cfg(feature = "trap")]
     super::trap::in_sync(&request);
-    let url = request.url();
-    let (path, query) = convert::path_and_query(&url);
+    let (path, query) = convert::path_and_query(url);
     let prefix = prefix(&env);
     let endpoint = Endpoint::of(&prefix, path);
     // These two say nothing that needs a secret, and so work without any.
@@ -39,7 +49,7 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, Js
         return health::answer(&request, &env, query);
     }
     if endpoint == Endpoint::OpenApi {
-        return answer(&http::openapi(&request.method(), &prefix, query));
+        return answer(&http::openapi(method, &prefix, query));
     }
     let config = config(&env);
     let settings = match config.as_ref() {
@@ -50,9 +60,8 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, Js
         Endpoint::Admin(path) => admin::answer(&request, &env, config.clone(), settings, path, query),
         Endpoint::Health | Endpoint::OpenApi | Endpoint::Nothing => answer(&Problem::not_found().reply()),
         Endpoint::Verify | Endpoint::Whoami | Endpoint::Workspaces | Endpoint::Api => {
-            let method = request.method();
             let route = match endpoint {
-                Endpoint::Api => CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(&method, path)),
+                Endpoint::Api => CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(method, path)),
                 _ => Ok(None),
             };
             if let Ok(Some(rule)) = route
@@ -60,19 +69,18 @@ pub fn fetch(request: Request, env: Env, context: Context) -> Result<JsValue, Js
             {
                 return public(&request, settings);
             }
-            let authorization = convert::header(&request, "authorization");
             let key = match present(authorization.as_deref(), &settings.peppers) {
                 Presented::Missing => return answer(&Problem::missing_credential().reply()),
                 Presented::Malformed(fault) => return answer(&Problem::malformed_credential(fault).reply()),
-                Presented::Forged => return answer(&Problem::invalid_token().reply()),
+                Presented::Forged => return Ok(prepared::invalid_token()?.into()),
                 Presented::Recognised(key) => key,
             };
             let environment = settings.upstreams.as_ref().and_then(Upstreams::environment);
-            let call = match Call::read(endpoint, &request, &method, route, query, environment) {
-                Ok(call) => call,
+            let (form, demand) = match read(endpoint, method, route, query, workspace.as_deref(), environment) {
+                Ok(understood) => understood,
                 Err(problem) => return answer(&problem.reply()),
             };
-            decide(request, env, context, config.clone(), Verification::new(key, call.demand()), call)
+            verify(request, env, context, config.clone(), Verification::new(key, demand), form)
         }
     }
 }
@@ -86,13 +94,13 @@ fn public(request: &Request, settings: &Config) -> Result<JsValue, JsValue> {
 }
 
 /// Answers at once where what the isolate knows is enough.
-fn decide(
+fn verify(
     request: Request,
     env: Env,
     context: Context,
     config: Rc<Result<Config, ConfigFault>>,
     mut verification: Verification,
-    call: Call,
+    form: Form,
 ) -> Result<JsValue, JsValue> {
     let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
     let around = Surroundings { env: &env, context: &context, settings };
@@ -104,7 +112,7 @@ fn decide(
     let step = match step {
         Step::Done(verdict) if at_once => {
             verifier::finish(&around, &verification, &verdict);
-            return finish(verdict, &call, &request, settings);
+            return finish(verdict, &verification.key().digest, form, &request, settings);
         }
         step => step,
     };
@@ -115,7 +123,7 @@ fn decide(
         let around = Surroundings { env: &env, context: &context, settings };
         let verdict = verifier::go_on(&around, &mut verification, step).await;
         verifier::finish(&around, &verification, &verdict);
-        finish(verdict, &call, &request, settings)
+        finish(verdict, &verification.key().digest, form, &request, settings)
     })
     .into())
 }
@@ -136,86 +144,77 @@ fn trapped() {
     report_trap();
 }
 
-/// What a key holder asks for.
-enum Call {
-    /// A verdict about this.
-    Verify(Demand),
-    /// Who am I?
-    Whoami,
-    /// Where may I use my key?
-    Workspaces,
-    /// The API, by a rule of the route table.
-    Api(Demand),
-    /// The API, but no rule covers it. It takes the keys that a rule without an environment takes.
-    NoRoute(Option<Environment>),
-}
-
-impl Call {
-    fn read(
-        endpoint: Endpoint<'_>,
-        request: &Request,
-        method: &str,
-        route: Result<Option<&Rule>, PathError>,
-        query: &str,
-        environment: Option<Environment>,
-    ) -> Result<Self, Problem> {
-        let workspace = || convert::header(request, WORKSPACE_HEADER);
-        match endpoint {
-            Endpoint::Verify => Ok(Call::Verify(http::demand_of_query(query, workspace().as_deref())?)),
-            Endpoint::Whoami | Endpoint::Workspaces => {
-                if method != "GET" && method != "HEAD" {
-                    return Err(Problem::method_not_allowed("GET, HEAD"));
-                }
-                Parameters::parse(query).finish(&[])?;
-                Ok(if endpoint == Endpoint::Whoami { Call::Whoami } else { Call::Workspaces })
+/// What the request asks for, and what its key must be good for.
+fn read(
+    endpoint: Endpoint<'_>,
+    method: &str,
+    route: Result<Option<&Rule>, PathError>,
+    query: &str,
+    workspace: Option<&str>,
+    environment: Option<Environment>,
+) -> Result<(Form, Demand), Problem> {
+    match endpoint {
+        Endpoint::Verify => Ok((Form::Verdict, http::demand_of_query(query, workspace)?)),
+        Endpoint::Whoami | Endpoint::Workspaces => {
+            if method != "GET" && method != "HEAD" {
+                return Err(Problem::method_not_allowed("GET, HEAD"));
             }
-            _ => {
-                let rule = route.map_err(|error| Problem::field("path", error.to_string()))?;
-                // Also where no route is, so that one whose feature is off looks the same.
-                let workspace = http::named_workspace(workspace().as_deref())?;
-                let Some(demand) = rule.and_then(Rule::demand) else { return Ok(Call::NoRoute(environment)) };
-                let environment = demand.environment.or(environment);
-                Ok(Call::Api(Demand { workspace, environment, ..demand.clone() }))
-            }
+            Parameters::parse(query).finish(&[])?;
+            let form = if endpoint == Endpoint::Whoami { Form::Whoami } else { Form::Workspaces };
+            Ok((form, Demand { describe: true, ..Demand::default() }))
         }
-    }
-
-    fn demand(&self) -> Demand {
-        match self {
-            Call::Verify(demand) | Call::Api(demand) => demand.clone(),
-            Call::Whoami | Call::Workspaces => Demand { describe: true, ..Demand::default() },
-            Call::NoRoute(environment) => Demand { environment: *environment, ..Demand::default() },
+        _ => {
+            let rule = route.map_err(|error| Problem::field("path", error.to_string()))?;
+            // Also where no route is, so that one whose feature is off looks the same.
+            let workspace = http::named_workspace(workspace)?;
+            let Some(demand) = rule.and_then(Rule::demand) else {
+                // It takes the keys that a rule without an environment takes.
+                return Ok((Form::NoRoute, Demand { environment, ..Demand::default() }));
+            };
+            let environment = demand.environment.or(environment);
+            Ok((Form::Api, Demand { workspace, environment, ..demand.clone() }))
         }
     }
 }
 
-fn finish(verdict: Verdict, call: &Call, request: &Request, settings: &Config) -> Result<JsValue, JsValue> {
+fn finish(
+    verdict: Verdict,
+    digest: &Digest,
+    form: Form,
+    request: &Request,
+    settings: &Config,
+) -> Result<JsValue, JsValue> {
     let (decision, in_grace) = match verdict {
         Verdict::Decided(decision) => (decision, false),
         Verdict::InGrace(decision) => (decision, true),
-        Verdict::Unknown => return answer(&Problem::invalid_token().reply()),
+        Verdict::Unknown => return Ok(prepared::invalid_token()?.into()),
         Verdict::Undetermined => return answer(&Problem::indeterminate().reply()),
     };
-    let principal = match decision {
-        Decision::Allow(principal) => principal,
-        Decision::Deny(denial) => {
-            let reply = Problem::denial(&denial).reply();
+    if form == Form::Api
+        && let Decision::Allow(principal) = &decision
+        && let Some(upstreams) = &settings.upstreams
+    {
+        let upstream = upstreams.of(principal.environment);
+        return Ok(upstream::request(request, upstream, Some(principal), in_grace)?.into());
+    }
+    Ok(prepared::answer(digest, form, in_grace, decision, |decision| reply(decision, form, in_grace))?.into())
+}
+
+/// What the decision sounds like.
+fn reply(decision: &Decision, form: Form, in_grace: bool) -> Reply {
+    let reply = match (decision, form) {
+        (Decision::Deny(denial), _) => {
+            let reply = Problem::denial(denial).reply();
             // Marked as where no route is, which it must not differ from.
-            return answer(&if denial == Denial::FeatureDisabled { marked(reply, in_grace) } else { reply });
+            return if *denial == Denial::FeatureDisabled { marked(reply, in_grace) } else { reply };
         }
+        (Decision::Allow(principal), Form::Verdict) => http::verified(principal),
+        (Decision::Allow(principal), Form::Whoami) => http::whoami(principal),
+        (Decision::Allow(principal), Form::Workspaces) => http::workspaces(principal),
+        (Decision::Allow(principal), Form::Api) => http::stand_in(principal),
+        (Decision::Allow(_), Form::NoRoute) => Problem::not_found().reply(),
     };
-    let reply = match (call, &settings.upstreams) {
-        (Call::Verify(_), _) => http::verified(&principal),
-        (Call::Whoami, _) => http::whoami(&principal),
-        (Call::Workspaces, _) => http::workspaces(&principal),
-        (Call::NoRoute(_), _) => Problem::not_found().reply(),
-        (Call::Api(_), None) => http::stand_in(&principal),
-        (Call::Api(_), Some(upstreams)) => {
-            let upstream = upstreams.of(principal.environment);
-            return Ok(upstream::request(request, upstream, Some(&principal), in_grace)?.into());
-        }
-    };
-    answer(&marked(reply, in_grace))
+    marked(reply, in_grace)
 }
 
 fn marked(reply: Reply, in_grace: bool) -> Reply {

@@ -6,6 +6,7 @@
 //! - `config`: secrets, variables and bindings, parsed once per isolate. `env`: where they come from.
 //! - `mirror`: reading and writing KV.
 //! - `stub`: asking the Authority. `object`: being it. `sql`: its storage as the `Sql` port.
+//! - `prepared`: answers that were given before, kept ready for the next request that is decided the same.
 //! - `convert`: between the runtime's requests and answers and ours. `time`: clock and timers. `log`: the log.
 //!
 //! No request waits for another one's I/O: a request that did would hang or die with it. What requests share is plain
@@ -20,6 +21,7 @@ mod health;
 mod log;
 mod mirror;
 mod object;
+mod prepared;
 mod sql;
 mod stub;
 mod time;
