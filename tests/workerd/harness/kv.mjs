@@ -107,8 +107,10 @@ function read(records, name) {
 
 async function bulk({ keys, type, withMetadata }, get) {
   const found = {};
-  for (const name of keys) {
-    const { status, value, metadata } = await get(name);
+  // At once, so that a slow namespace is as slow for many keys as it is for one.
+  const records = await Promise.all(keys.map((name) => get(name)));
+  for (const [n, name] of keys.entries()) {
+    const { status, value, metadata } = records[n];
     if (status !== 200 && status !== 404) return { status };
     if (value === undefined) {
       found[name] = null;
