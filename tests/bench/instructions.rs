@@ -125,7 +125,7 @@ impl Bench {
         assert!(view.answered(&call, &answer, &support::signing(), now));
         let then = Verification::new(key, demand.clone()).next(&mut view, now);
         let Step::Done(Verdict::Decided(Decision::Allow(principal))) = then else { panic!("not allowed: {then:?}") };
-        assert_eq!(principal.key_id, record.id);
+        assert_eq!(principal.key_id, record.id());
 
         Bench {
             peppers,

@@ -4,18 +4,20 @@ import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
 
 const PER_SECOND = 1_000;
-/** Before the first round: so long the code is compiled and caches fill. */
-const WARM_UP_MS = 1_500;
+/** So much longer it takes until a cache has what a Zipf distribution asks for most. */
+const FILLING = 5;
 /** Before each turn: so many requests. */
 const WARM_UP = 300;
 /** A case that takes more than this of what it can do at the usual rate is asked at a lower one. */
 const FARTHEST = 0.4;
 
 /**
- * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`. A turn takes
- * about `turnMs`; latency is measured for `seconds` each. `say` is told what is done.
+ * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`, where
+ * `busy` is how much of one core workerd used while requests came as fast as they were answered, and `per_second` the
+ * rate at which latency was measured. Everyone runs for `warmUpMs` first; a turn takes about `turnMs`; latency is measured
+ * for `seconds` each. `say` is told what is done.
  */
-export async function measure(pairs, { rounds, turnMs, seconds, say }) {
+export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say }) {
   const turns = new Map(pairs.map((pair) => [pair, []]));
   for (const pair of pairs) {
     await takeLease(pair);
@@ -23,7 +25,7 @@ export async function measure(pairs, { rounds, turnMs, seconds, say }) {
     const begun = performance.now();
     let took;
     do took = (await asFastAsPossible(port, 500, pair.next, pair.status)).seconds;
-    while (performance.now() < begun + WARM_UP_MS);
+    while (performance.now() < begun + warmUpMs * (pair.name === "zipf" ? FILLING : 1));
     pair.count = Math.max(500, Math.round((500 / took) * (turnMs / 1_000)));
     say(`warmed up: ${pair.worker}, ${pair.name}`);
   }
