@@ -14,7 +14,7 @@ const BEYOND = "/_keygate/verify?scope=jobs:write";
 export const RULES = 200;
 
 /** So many slots leave little room for each, so that a few thousand keys are more than an isolate keeps. */
-const MANY_SLOTS = Array.from({ length: 64 }, (_, slot) => slot).join(" ");
+export const MANY_SLOTS = Array.from({ length: 64 }, (_, slot) => slot).join(" ");
 
 const PEERS = ["js-kv", "js-map", "hono"];
 

@@ -9,13 +9,13 @@ export const CONNECTIONS = 8;
 /** More where requests come at their own pace, so that a slow answer delays no other request. */
 const CONNECTIONS_AT_A_RATE = 64;
 
-/** The bytes of a request. The second half of them is what a browser or client would send, too. */
+/** The bytes of a request, without a credential if `key` is null. The last lines are what any client would send, too. */
 export function requestBytes(key, path) {
   return Buffer.from(
     [
       `GET ${path} HTTP/1.1`,
       "Host: bench.example",
-      `Authorization: Bearer ${key}`,
+      ...(key === null ? [] : [`Authorization: Bearer ${key}`]),
       "X-Forwarded-Proto: https",
       "User-Agent: curl/8.5.0",
       "Accept: */*",
@@ -26,7 +26,10 @@ export function requestBytes(key, path) {
   );
 }
 
-/** Sends `count` requests as fast as they are answered: `{seconds}`. `next(n)` gives the bytes of the n-th. */
+/**
+ * Sends `count` requests as fast as they are answered: `{seconds}`. `next(n)` gives the bytes of the n-th, `status` is that of every
+ * answer, or a map from the bytes of a request to it.
+ */
 export async function asFastAsPossible(port, count, next, status) {
   let sent = 0;
   const begun = performance.now();
@@ -84,9 +87,11 @@ export async function atARate(port, perSecond, seconds, next, status) {
 
 /** A connection: `ask(bytes)` resolves when the answer is whole, and rejects when its status is another. */
 function open(port, status) {
+  const beginning = (number) => `HTTP/1.1 ${number} `;
+  const always = typeof status === "number" ? beginning(status) : undefined;
   return new Promise((opened, failed) => {
     const socket = connect({ host: "127.0.0.1", port, noDelay: true });
-    const begin = `HTTP/1.1 ${status} `;
+    let begin = always;
     let unread = "";
     let resolve, reject;
     socket.setEncoding("latin1");
@@ -98,7 +103,7 @@ function open(port, status) {
       unread = "";
       if (length !== answer.length) reject?.(new Error(`more than one answer:\n${answer}`));
       else if (answer.startsWith(begin)) resolve();
-      else reject?.(new Error(`${status} was expected, not\n${answer}`));
+      else reject?.(new Error(`${begin}was expected, not\n${answer}`));
     });
     socket.on("error", (error) => (reject ?? failed)(error));
     socket.on("close", () => reject?.(new Error("the connection was closed")));
@@ -107,6 +112,7 @@ function open(port, status) {
         ask: (bytes) =>
           new Promise((yes, no) => {
             [resolve, reject] = [yes, no];
+            begin = always ?? beginning(status.get(bytes));
             socket.write(bytes);
           }),
         close() {

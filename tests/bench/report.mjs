@@ -27,12 +27,13 @@ export const CASES = {
 };
 
 /** The table of results.json. */
-export function table(results) {
+export function table(results, bold = "**") {
+  const name = (worker) => WORKERS[worker].replaceAll("**", bold);
   const rows = results.map((result) => [
-    WORKERS[result.worker],
+    name(result.worker),
     result.worker.startsWith("floor") ? "" : CASES[result.case],
     `${result.cpu_us} (${result.cpu_us_low} to ${result.cpu_us_high})`,
-    result.worker === "keygate" ? `**${result.ratio.toFixed(2)}**` : result.ratio.toFixed(2),
+    result.worker === "keygate" ? bold + result.ratio.toFixed(2) + bold : result.ratio.toFixed(2),
     thousands(result.rps),
     [result.p50_ms, result.p99_ms, result.p999_ms].join(", "),
   ]);
@@ -84,8 +85,8 @@ export function partOf(readme) {
 
 /** All of it for the terminal. */
 export function plain(results, measured) {
-  const text = [table(results), inReadme(results, measured).split("\n\n").slice(2).join("\n\n").replace(END, "")];
-  return text.join("\n\n").replaceAll("**", "");
+  const [, , ...rest] = inReadme(results, measured).replace(END, "").split("\n\n");
+  return [table(results, ""), ...rest].join("\n\n");
 }
 
 function markdown(head, rows) {

@@ -50,12 +50,11 @@ export function rustWorker(directory) {
 }
 
 /**
- * Keygate from `bundle`, with this KV. `objects`: a folder with a database, of which the Worker gets a copy. `around`: the text
- * of a module that stands before it.
+ * Keygate from `bundle`, with this KV. `objects`: a folder with a database, of which the Worker gets a copy. `around`:
+ * modules `{name, text}`, the first of which stands before it.
  */
-export function keygateWorker(bundle, kvPort, { env = {}, objects, around } = {}) {
-  const list = modules(bundle);
-  if (around !== undefined) list.unshift({ name: "around.js", text: around });
+export function keygateWorker(bundle, kvPort, { env = {}, objects, around = [] } = {}) {
+  const list = [...around, ...modules(bundle)];
   const variables = Object.entries({ ...secrets, ...env });
   return {
     modules: list,
