@@ -33,11 +33,16 @@ export function table(results, bold = "**") {
     name(result.worker),
     result.worker.startsWith("floor") ? "" : CASES[result.case],
     `${result.cpu_us} (${result.cpu_us_low} to ${result.cpu_us_high})`,
-    result.worker === "keygate" ? bold + result.ratio.toFixed(2) + bold : result.ratio.toFixed(2),
+    ratio(result, result.worker === "keygate" ? bold : ""),
     thousands(result.rps),
     [result.p50_ms, result.p99_ms, result.p999_ms].join(", "),
   ]);
-  return markdown(["Worker", "request", "CPU µs: median (range)", "ratio", "requests/s", "ms: p50, p99, p99.9"], rows);
+  return markdown(["Worker", "request", "CPU µs (range)", "ratio (range)", "requests/s", "ms: p50, p99, p99.9"], rows);
+}
+
+function ratio({ worker, ratio: middle, ratio_low, ratio_high }, bold) {
+  const range = worker === "floor" ? "" : ` (${ratio_low.toFixed(2)} to ${ratio_high.toFixed(2)})`;
+  return bold + middle.toFixed(2) + bold + range;
 }
 
 /** Rows and time by the number of keys. */

@@ -1,9 +1,13 @@
-// The measurement: rounds in which everyone has a turn, so that what the machine does meanwhile hits all alike.
+// The measurement: rounds in which everyone has a turn, with one of the floor between any two. What else the machine does
+// meanwhile makes all requests dearer, by half and more, and changes within seconds; so a ratio is that of a turn to the
+// floor's just before and after it.
 
 import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
 
 const PER_SECOND = 1_000;
+/** So much of a turn the floor's take. */
+const FLOOR_PART = 0.4;
 /** So much longer it takes until a cache has what a Zipf distribution asks for most. */
 const FILLING = 5;
 /** Before each turn: so many requests. */
@@ -12,7 +16,8 @@ const WARM_UP = 300;
 const FARTHEST = 0.4;
 
 /**
- * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`, where
+ * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, ratio_low, ratio_high, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`,
+ * medians of the rounds with lowest and highest; the first of `pairs` is the floor;
  * `busy` is how much of one core workerd used while requests came as fast as they were answered, and `per_second` the
  * rate at which latency was measured. Everyone runs for `warmUpMs` first; a turn takes about `turnMs`; latency is measured
  * for `seconds` each. `say` is told what is done.
@@ -29,28 +34,37 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
     pair.count = Math.max(500, Math.round((500 / took) * (turnMs / 1_000)));
     say(`warmed up: ${pair.worker}, ${pair.name}`);
   }
+  const [floor, ...others] = pairs;
+  floor.count = Math.round(floor.count * FLOOR_PART);
   for (let round = 1; round <= rounds; round += 1) {
-    for (const pair of shuffled(pairs)) turns.get(pair).push(await turn(pair));
+    let before = await turn(floor);
+    turns.get(floor).push({ ...before, ratio: 1 });
+    for (const pair of shuffled(others)) {
+      const own = await turn(pair);
+      const after = await turn(floor);
+      turns.get(pair).push({ ...own, ratio: own.micros / ((before.micros + after.micros) / 2) });
+      turns.get(floor).push({ ...after, ratio: 1 });
+      before = after;
+    }
     say(`round ${round} of ${rounds}`);
   }
-  const results = pairs.map((pair) => {
+  const results = [];
+  for (const pair of pairs) {
     const all = turns.get(pair);
-    const cpu = all.map(({ micros }) => micros).sort((left, right) => left - right);
-    return {
+    const of = (name) => all.map((one) => one[name]);
+    const result = {
       worker: pair.worker,
       case: pair.name,
-      cpu_us: quantile(cpu, 0.5),
-      cpu_us_low: cpu[0],
-      cpu_us_high: cpu[cpu.length - 1],
-      rps: median(all.map(({ rps }) => rps)),
-      busy: median(all.map(({ busy }) => busy)),
-      rounds: all.length,
+      cpu_us: median(of("micros")),
+      cpu_us_low: Math.min(...of("micros")),
+      cpu_us_high: Math.max(...of("micros")),
+      ratio: median(of("ratio")),
+      ratio_low: Math.min(...of("ratio")),
+      ratio_high: Math.max(...of("ratio")),
+      rps: median(of("rps")),
+      busy: median(of("busy")),
+      rounds,
     };
-  });
-  const floor = results.find(({ worker }) => worker === "floor").cpu_us;
-  for (const [n, pair] of pairs.entries()) {
-    const result = results[n];
-    result.ratio = result.cpu_us / floor;
     result.per_second = Math.min(PER_SECOND, Math.floor((result.rps * FARTHEST) / 50) * 50);
     await takeLease(pair);
     await asFastAsPossible(pair.server.port, WARM_UP, pair.next, pair.status);
@@ -58,9 +72,10 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
     result.p50_ms = quantile(times, 0.5);
     result.p99_ms = quantile(times, 0.99);
     result.p999_ms = quantile(times, 0.999);
+    results.push(rounded(result));
     say(`latency: ${pair.worker}, ${pair.name}`);
   }
-  return results.map(rounded);
+  return results;
 }
 
 async function turn(pair) {
@@ -92,12 +107,24 @@ export function median(values) {
   return quantile([...values].sort((left, right) => left - right), 0.5);
 }
 
-const DIGITS = { ratio: 2, busy: 2, p50_ms: 2, p99_ms: 2, p999_ms: 2, rps: 0, rounds: 0, per_second: 0 };
+/** What stands in results.json, and with how many digits behind the point. */
+const DIGITS = {
+  cpu_us: 1,
+  cpu_us_low: 1,
+  cpu_us_high: 1,
+  ratio: 2,
+  ratio_low: 2,
+  ratio_high: 2,
+  rps: 0,
+  busy: 2,
+  per_second: 0,
+  p50_ms: 2,
+  p99_ms: 2,
+  p999_ms: 2,
+  rounds: 0,
+};
 
-function rounded(result) {
-  const entries = ["worker", "case", "cpu_us", "cpu_us_low", "cpu_us_high", "ratio", "rps", "busy", "per_second", "p50_ms", "p99_ms", "p999_ms", "rounds"];
-  const digits = (name) => DIGITS[name] ?? 1;
-  return Object.fromEntries(
-    entries.map((name) => [name, typeof result[name] === "number" ? Number(result[name].toFixed(digits(name))) : result[name]]),
-  );
+function rounded({ worker, case: name, ...numbers }) {
+  const entries = Object.entries(DIGITS).map(([number, digits]) => [number, Number(numbers[number].toFixed(digits))]);
+  return { worker, case: name, ...Object.fromEntries(entries) };
 }
