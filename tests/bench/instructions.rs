@@ -97,7 +97,10 @@ mod measured {
     }
 }
 
-const MEASURED: [(&str, fn(&mut Bench)); 6] = [
+/// A name, and what is counted by it.
+type Function = (&'static str, fn(&mut Bench));
+
+const MEASURED: [Function; 6] = [
     ("recognise", measured::recognise),
     ("refuse_forged", measured::refuse_forged),
     ("believe_copies", measured::believe_copies),
