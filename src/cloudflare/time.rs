@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use futures_util::future::{Either, select};
 use js_sys::{Date, Function, Promise};
-use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
 use crate::policy::UnixMillis;
@@ -42,23 +42,29 @@ pub(super) async fn pause(length: Duration) {
     let _ = JsFuture::from(timer.rings.clone()).await;
 }
 
-/// A timer that is taken back when nobody waits for it any more.
+/// A timer that is taken back when nobody waits for it any more. Its promise is settled all the same: a `JsFuture` of one
+/// that never settles is never freed, even when it is dropped.
 struct Timer {
     id: JsValue,
     rings: Promise,
+    ring: Function,
 }
 
 impl Timer {
     fn start(length: Duration) -> Self {
         let millis = u32::try_from(length.as_millis()).unwrap_or(u32::MAX);
-        let mut id = JsValue::UNDEFINED;
-        let rings = Promise::new(&mut |resolve, _| id = set_timeout(&resolve, millis));
-        Timer { id, rings }
+        let (mut id, mut ring) = (JsValue::UNDEFINED, JsValue::UNDEFINED);
+        let rings = Promise::new(&mut |resolve, _| {
+            id = set_timeout(&resolve, millis);
+            ring = resolve.into();
+        });
+        Timer { id, rings, ring: ring.unchecked_into() }
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
         clear_timeout(&self.id);
+        let _ = self.ring.call0(&JsValue::UNDEFINED);
     }
 }
