@@ -36,9 +36,8 @@ pub(super) struct Prepared {
     init: ResponseInit,
 }
 
-/// An answer that was given, and to what.
+/// An answer that was given, and to what. A decision to allow names the key.
 struct Given {
-    digest: Digest,
     form: Form,
     in_grace: bool,
     decision: Decision,
@@ -101,14 +100,13 @@ pub(super) fn answer(
         if let Some(given) = place
             && given.form == form
             && given.in_grace == in_grace
-            && given.digest == *digest
             && given.decision == decision
         {
             return given.answer.response();
         }
         let answer = Prepared::new(&reply(&decision))?;
         let response = answer.response();
-        *place = Some(Given { digest: *digest, form, in_grace, decision, answer });
+        *place = Some(Given { form, in_grace, decision, answer });
         response
     })
 }

@@ -1,8 +1,10 @@
 //! From signed copies to what goes over the wire: fields, workspaces, features, and refusals that say why.
 
+use proptest::prelude::*;
+
 use keygate::{
     authority::copy::{AccountCopy, GrantCopy},
-    credential::WorkspaceId,
+    credential::{Environment, WorkspaceId},
     edge::{Evidence, Step, Verdict, Verification},
     http::{Problem, Reply, identity_headers},
     policy::{Account, Decision, Demand, Fields, Grant, KeyStatus, Scope, ScopeSet, UnixMillis, Workspace},
@@ -35,7 +37,10 @@ impl Case {
     }
 
     fn decide(&self, demand: Demand) -> Decision {
-        let mut isolate = Isolate::synced(&self.shard);
+        self.decide_in(&mut Isolate::synced(&self.shard), demand)
+    }
+
+    fn decide_in(&self, isolate: &mut Isolate, demand: Demand) -> Decision {
         let mut verification = Verification::new(self.tenant.key, demand);
         assert_eq!(verification.next(&mut isolate.view, self.shard.now()), Step::ReadMirror);
         let grant = self.grant.sign(&self.shard.signing, &self.tenant.key.digest).unwrap();
@@ -129,4 +134,66 @@ fn why_a_key_is_refused_its_holder_learns_only_where_the_account_has_it_so() {
         account.explain_refusals = true;
     });
     assert_eq!(later.refusal(), constant, "not before its time: that it is genuine is not told");
+}
+
+fn some_scopes() -> impl Strategy<Value = Vec<Scope>> {
+    let scope = prop::sample::select(vec!["contacts:read", "contacts:write", "jobs:read", "contacts:*", "*:read", "*"]);
+    prop::collection::vec(scope, 0..3)
+        .prop_map(|texts| texts.into_iter().map(|text| Scope::parse(text).unwrap()).collect())
+}
+
+fn some_workspaces() -> impl Strategy<Value = Vec<WorkspaceId>> {
+    prop::sample::subsequence((1..4).map(|n| WorkspaceId::from_bytes([n; 8])).collect::<Vec<_>>(), 0..3)
+}
+
+prop_compose! {
+    fn some_demand()(
+        scopes in some_scopes(),
+        environment in prop::option::of(prop::sample::select(vec![Environment::Live, Environment::Test])),
+        workspace_required: bool,
+        workspace in prop::option::weighted(0.3, 1..5_u8),
+        feature in prop::option::weighted(0.3, prop::sample::select(vec!["beta", "exports"])),
+        describe: bool,
+    ) -> Demand {
+        Demand {
+            scopes: scopes.into(),
+            environment,
+            strict: false,
+            workspace_required,
+            workspace: workspace.map(|n| WorkspaceId::from_bytes([n; 8])),
+            feature: feature.map(Into::into),
+            describe,
+        }
+    }
+}
+
+proptest! {
+    /// A request is answered at once where the isolate has what it takes, and otherwise after it has asked for it.
+    #[test]
+    fn what_is_decided_at_once_is_what_is_decided_the_full_way(
+        status in prop::sample::select(vec![KeyStatus::Active, KeyStatus::Active, KeyStatus::Disabled, KeyStatus::Revoked]),
+        times in prop::array::uniform2(prop::option::weighted(0.2, prop::sample::select(vec![UnixMillis::EPOCH, UnixMillis::MAX]))),
+        held in some_scopes(),
+        limits in prop::option::of(some_workspaces()),
+        workspaces in some_workspaces(),
+        (beta, explain_refusals, limited) in any::<(bool, bool, bool)>(),
+        demand in some_demand(),
+    ) {
+        let case = Case::new(|grant, account| {
+            grant.status = status;
+            [grant.not_before, grant.expires_at] = times;
+            grant.scopes = ScopeSet::parse(held.iter().map(Scope::as_str)).unwrap();
+            grant.workspaces = limits.filter(|limits| !limits.is_empty());
+            if limited {
+                grant.fields = Fields::new([("contacts", vec!["name"])]).unwrap();
+            }
+            account.workspaces = workspaces.into_iter().map(|id| Workspace { id, name: "One".into() }).collect();
+            account.features = if beta { vec!["beta".into()] } else { Vec::new() };
+            account.explain_refusals = explain_refusals;
+        });
+        let mut isolate = Isolate::synced(&case.shard);
+        let full_way = case.decide_in(&mut isolate, demand.clone());
+        let at_once = Verification::new(case.tenant.key, demand).next(&mut isolate.view, case.shard.now());
+        prop_assert_eq!(at_once, Step::Done(Verdict::Decided(full_way)));
+    }
 }
