@@ -10,6 +10,7 @@
 
 use crate::{
     credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId, joined},
+    planted::planted,
     policy::{AccountStatus, EffectiveStatus, Role, Scope, ScopeSet, UnixMillis},
 };
 
@@ -319,7 +320,8 @@ fn authenticate(sql: &impl Sql, slot: u8, caller: Caller, now: UnixMillis) -> Re
 
 /// A record is read with the revocation of all credentials at once already in its status.
 fn works(record: &KeyRecord, now: UnixMillis) -> bool {
-    record.environment == Environment::Admin && record.grant().status_at(now) == EffectiveStatus::Active
+    let is_active = record.grant().status_at(now) == EffectiveStatus::Active || planted!(RevokedCredentialWorks);
+    record.environment == Environment::Admin && is_active
 }
 
 /// Refuses what a suspended account may not do, which is everything.

@@ -30,6 +30,16 @@ pub enum Act {
     Rename {
         key: usize,
     },
+    /// A key is presented where what is demanded is a feature.
+    AskForFeature {
+        isolate: usize,
+        key: usize,
+    },
+    /// A feature is switched on or off for every account.
+    SetPlatform {
+        key: usize,
+        on: bool,
+    },
     /// Something else of the same shard changes.
     ChangeAnother {
         key: usize,
@@ -121,6 +131,18 @@ impl World {
         }
         match act {
             Act::Ask { isolate, key, strict } => self.act_ask(isolate, key, strict),
+            Act::AskForFeature { isolate, key } => {
+                let feature = Some(std::borrow::Cow::Borrowed("beta"));
+                if self.isolates.get(isolate).is_some_and(|isolate| isolate.alive) {
+                    let text = self.truth.keys[key].text.clone();
+                    self.present(isolate, key, &text, Demand { feature, ..Demand::default() });
+                }
+            }
+            Act::SetPlatform { key, on } => {
+                let features = if on { vec!["beta".into()] } else { Vec::new() };
+                let shard = self.truth.keys[key].shard;
+                self.want(shard, Wish::Command(Command::SetPlatform { features }), None, false);
+            }
             Act::AskNewest { strict } => {
                 let newest = self.held().into_iter().max_by_key(|key| self.truth.keys[*key].handed_out_at);
                 let living = self.living();

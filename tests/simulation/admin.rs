@@ -3,21 +3,18 @@
 
 use std::rc::Rc;
 
-use keygate::{
-    authority::{
-        admins::Caller,
-        command::{AccountChange, Answer, Command, Edit, Order, Precondition, Refusal},
-        journal::CommandId,
-        query::{Found, Query},
-    },
-    policy::{AccountStatus, KeyStatus},
+use keygate::authority::{
+    admins::Caller,
+    command::{AccountChange, Answer, Command, Edit, Order, Precondition, Refusal},
+    journal::CommandId,
+    query::{Found, Query},
 };
 
 use super::{
     bugs as planted,
     coverage::Point,
     knobs::Fault,
-    linear::{Entry, What as Seen},
+    linear::{Entry, What as Seen, account_status, key_status},
     object::{Question, What},
     rng::{Clock, MS, Micros, SECOND},
     truth::Place,
@@ -38,12 +35,14 @@ pub struct Op {
     idempotency_key: Option<String>,
     pub condition: Option<Vec<u64>>,
     wait: bool,
+    /// Who orders it.
+    pub caller: Caller,
     pub first_sent: Option<Micros>,
     tries_left: u32,
     pub commits: Vec<Commit>,
     pub acknowledged: Option<Acknowledged>,
     /// Its id is another command's.
-    borrowed: bool,
+    pub borrowed: bool,
     /// The client has its answer, or gave up.
     pub over: bool,
 }
@@ -99,22 +98,6 @@ pub enum Reply {
 
 const TIMEOUT: Micros = 4 * SECOND;
 
-/// What a status is in the histories of [`super::linear`].
-pub fn key_status(status: KeyStatus) -> u8 {
-    match status {
-        KeyStatus::Active => 1,
-        KeyStatus::Disabled => 2,
-        KeyStatus::Revoked => 3,
-    }
-}
-
-fn account_status(status: AccountStatus) -> u8 {
-    match status {
-        AccountStatus::Active => 1,
-        AccountStatus::Suspended => 2,
-    }
-}
-
 impl Admin {
     pub fn order(&self, attempt: u64) -> Option<Order> {
         let attempt = &self.attempts[attempt as usize];
@@ -125,12 +108,17 @@ impl Admin {
         Some(Order {
             command: command.clone(),
             id: CommandId::new(id, op.idempotency_key.is_some(), &[format!("{command:?}").as_bytes()]),
-            caller: Caller::Root,
+            caller: op.caller,
             actor: None,
             precondition,
             wait: op.wait,
             taken_elsewhere: false,
         })
+    }
+
+    /// What an attempt is one of.
+    pub fn op_of(&self, attempt: u64) -> &Op {
+        &self.ops[self.attempts[attempt as usize].op]
     }
 
     pub fn query(&self, attempt: u64) -> Option<Query> {
@@ -213,6 +201,7 @@ impl World {
             idempotency_key,
             condition,
             wait,
+            caller: Caller::Root,
             first_sent: None,
             tries_left,
             commits: Vec::new(),
@@ -230,7 +219,9 @@ impl World {
         let shard = op.shard;
         // After a day the id is nobody's.
         let recent = op.first_sent.is_some_and(|sent| sent + 20 * 60 * 60 * SECOND > self.now);
-        let Some(id) = op.idempotency_key.clone().filter(|_| op.acknowledged.is_some() && recent) else { return };
+        // Ids of different credentials never meet.
+        let meets = op.acknowledged.is_some() && recent && op.caller == Caller::Root;
+        let Some(id) = op.idempotency_key.clone().filter(|_| meets) else { return };
         let tenant = self.truth.tenants.iter().find(|tenant| tenant.shard == shard).map(|tenant| tenant.id);
         let Some(account) = tenant else { return };
         let features = Edit::Set(vec![format!("f{}", self.number())]);
@@ -243,6 +234,7 @@ impl World {
             idempotency_key: Some(id),
             condition: None,
             wait: false,
+            caller: Caller::Root,
             first_sent: None,
             tries_left: 2,
             commits: Vec::new(),
@@ -469,6 +461,7 @@ impl World {
                 Seen::Stale { version, condition: op.condition.clone() }
             }
             Refusal::Conflict { .. } => Seen::Final,
+            Refusal::Unauthenticated => return self.met(Point::CredentialRefused),
             _ => return,
         };
         if superseded || self.shards[self.admin.ops[number].shard].ever_rewound {

@@ -15,7 +15,6 @@ use keygate::{
         sql::SqlError,
         sync::{self, SyncRequest},
     },
-    credential::PresentedKey,
     http::admin,
     policy::{Catalogue, UnixMillis},
 };
@@ -28,7 +27,6 @@ use super::{
     mirror::Fate,
     object::{ALARM_LOST_MS, Out, Question, What},
     rng::{MS, Micros, SECOND},
-    truth::Place,
     world::{Event, World, short},
 };
 
@@ -170,61 +168,6 @@ impl World {
                 }
                 self.mirror_command(shard, number, attempt, order, *committed);
             }
-        }
-    }
-
-    /// Notes what a command changed, unless nobody will ever hear of it.
-    pub fn commit(&mut self, shard: usize, number: usize, attempt: u64, committed: &Committed, seen: Option<&Answer>) {
-        if self.shards[shard].instances[number].superseded {
-            return self.met(Point::SupersededCommand);
-        }
-        if !committed.wrote {
-            self.tell(|_| format!("slot {shard}: attempt {attempt} was carried out before"));
-            return self.met(Point::Repeated);
-        }
-        let place = Place { shard, at: self.now, flush: self.shards[shard].disk.flushes.len() - 1 };
-        let mut beside = None;
-        let key = match seen {
-            Some(Answer::Account(record) | Answer::Created(record)) => {
-                self.truth.account(record, place);
-                None
-            }
-            Some(Answer::Key(record) | Answer::Issued { record, .. }) => {
-                let peppers = self.deploy.peppers.clone();
-                let recognise =
-                    |text: &str| PresentedKey::parse(text).ok().and_then(|key| peppers.recognise(&key)).unwrap();
-                self.truth.grant(record, committed, recognise, place)
-            }
-            Some(Answer::AllRevoked { account, environments, revoked_all }) => {
-                beside = self.truth.revoke_all(*account, environments, *revoked_all, place);
-                let nothing_new = beside.as_ref().is_some_and(|(_, gone)| gone.is_empty());
-                self.met(if nothing_new { Point::RevokedAllAgain } else { Point::RevokedAll });
-                None
-            }
-            Some(Answer::Workspace(record) | Answer::WorkspaceCreated(record)) => {
-                let archived = record.archived_at.is_some();
-                beside = self.truth.workspace(record, place).map(|tenant| (tenant, Vec::new()));
-                self.met(if archived { Point::WorkspaceArchived } else { Point::WorkspaceCreated });
-                None
-            }
-            Some(Answer::Platform(features)) => {
-                self.coverage.met(Point::PlatformSet);
-                self.truth.platform(features, place);
-                None
-            }
-            None => None,
-        };
-        self.tell(|world| {
-            let what = world.admin.command(attempt);
-            format!("slot {shard}: attempt {attempt} committed at flush {}: {what} (key {key:?})", place.flush)
-        });
-        let racing = self.flights.values().any(|flight| flight.shard == shard);
-        self.committed(attempt, place, seen, beside);
-        if racing && self.admin.is_revoke(attempt) {
-            self.met(Point::RevokeRacesSync);
-        }
-        if self.admin.is_revoke(attempt) && self.requests.values().any(|request| Some(request.subject) == key) {
-            self.met(Point::RevokeDuringRequest);
         }
     }
 

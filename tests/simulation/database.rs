@@ -4,10 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keygate::{
     authority::sql::{Row, Value},
-    policy::RevokedBefore,
+    policy::{RevokedBefore, UnixMillis},
 };
 
-use super::{admin::key_status, rng::SECOND, world::World};
+use super::{
+    linear::key_status,
+    rng::{BASE_MS, MS, SECOND},
+    truth::Key,
+    world::World,
+};
+
+/// A day, in milliseconds.
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 fn text(value: &Value) -> &str {
     match value {
@@ -25,7 +33,7 @@ fn number(value: &Value) -> u64 {
 
 /// A key that was revoked with all others is revoked.
 const KEYS: &str =
-    "SELECT digest, CASE WHEN issued <= CASE environment WHEN 'live' THEN revoked_live ELSE revoked_test END
+    "SELECT digest, CASE WHEN issued <= CASE environment WHEN 'live' THEN revoked_live WHEN 'test' THEN revoked_test ELSE revoked_admin END
         THEN 'revoked' ELSE keys.status END, keys.version, keys.name
     FROM keys JOIN accounts ON accounts.number = keys.account";
 
@@ -75,7 +83,16 @@ impl World {
                 return Some(("I9", format!("a key is {is:?} and not {}", key_status(status))));
             }
         }
+        // A session that ended long ago goes.
+        wanted
+            .retain(|digest, _| !self.truth.keys.iter().any(|key| key.digest.to_hex() == *digest && self.is_over(key)));
         wanted.pop_first().map(|(digest, _)| ("I9", format!("key {digest} is gone")))
+    }
+
+    fn is_over(&self, key: &Key) -> bool {
+        let ends_at = key.history.last().and_then(|state| state.is.expires_at).map_or(u64::MAX, UnixMillis::as_millis);
+        let is_session = key.administration.as_ref().is_some_and(|held| held.session.is_some());
+        is_session && ends_at + DAY_MS < BASE_MS + self.now / MS + 60_000
     }
 
     fn compare_accounts(&self, shard: usize, rows: &[Row]) -> Option<(&'static str, String)> {
@@ -104,7 +121,8 @@ impl World {
         let feed: BTreeMap<&str, u64> = rows.iter().map(|row| (text(&row[0]), number(&row[1]))).collect();
         let lacks =
             |subject: &str, version: u64| version > low && feed.get(subject).is_none_or(|sequence| *sequence < version);
-        for key in self.truth.keys.iter().filter(|key| key.shard == shard) {
+        // About credentials the Authority alone decides.
+        for key in self.truth.keys.iter().filter(|key| key.shard == shard && !key.is_credential()) {
             let subject = format!("key:{}", key.digest.prefix_hex());
             for pair in key.history.states.windows(2) {
                 // What was revoked with all others is a change of the account.

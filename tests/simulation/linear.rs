@@ -5,7 +5,26 @@
 
 use std::collections::BTreeSet;
 
+use keygate::policy::{AccountStatus, KeyStatus};
+
 use super::rng::Micros;
+
+/// What a status is in the histories of keys and accounts.
+pub fn key_status(status: KeyStatus) -> u8 {
+    match status {
+        KeyStatus::Active => 1,
+        KeyStatus::Disabled => 2,
+        KeyStatus::Revoked => 3,
+    }
+}
+
+/// The same of an account.
+pub fn account_status(status: AccountStatus) -> u8 {
+    match status {
+        AccountStatus::Active => 1,
+        AccountStatus::Suspended => 2,
+    }
+}
 
 /// What one call did, or saw.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -129,7 +129,8 @@ impl World {
 
     fn overtaken(&mut self, script: &mut Script, isolate: usize, key: usize, other: usize) {
         let by = self.rng.range(400, 900) * MS;
-        match self.rng.below(10) {
+        match self.rng.below(11) {
+            10 => return self.late_platform(script, isolate, key, other),
             0..3 => self.late_copy(script, isolate, key, other, by),
             3..6 => self.late_low(script, isolate, key, other, by),
             _ => self.late_question(script, isolate, key, other, by),
@@ -151,6 +152,30 @@ impl World {
         }
         self.pause(script, 40, 300);
         script.act(Act::Ask { isolate, key: other, strict: true });
+    }
+
+    /// An answer with an older list of the platform's features comes after one with a newer, and what is asked next is at the
+    /// end of the newer one's lease, when the older list is no longer to be seen anywhere.
+    fn late_platform(&mut self, script: &mut Script, isolate: usize, key: usize, other: usize) {
+        let lease = self.knobs.lease_ms * MS;
+        script.act(Act::Spare { isolate, lasts: lease + 4 * SECOND });
+        let on = self.rng.chance(500);
+        script.act(Act::SetPlatform { key, on });
+        self.pause(script, 300, 1_000);
+        script.act(Act::Ask { isolate, key, strict: true });
+        self.pause(script, 100, 300);
+        let by = self.rng.range(800, 900) * MS;
+        script.act(Act::Late { isolate, answer: true, by });
+        script.act(Act::Ask { isolate, key: other, strict: true });
+        self.pause(script, 20, 60);
+        script.act(Act::SetPlatform { key, on: !on });
+        self.pause(script, 450, 650);
+        script.act(Act::Ask { isolate, key: other, strict: true });
+        script.at += lease - self.rng.range(0, 350 * MS);
+        for _ in 0..2 {
+            script.act(Act::AskForFeature { isolate, key });
+            self.pause(script, 10, 60);
+        }
     }
 
     /// KV is left with an old copy, which only the feed shows to be one; then an answer from before the feed was moved on

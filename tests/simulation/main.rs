@@ -52,6 +52,8 @@
 //!   every key. **L3, L4** While KV is down keys are revoked, issued and verified. **L5** Everything comes to rest.
 //! - Deploys: isolates and objects of another version of syncs and copies are refused, and hold all of this meanwhile; once
 //!   all are of one version, L1 to L5 hold.
+//! - **Rights** No command is carried out for an admin credential or a session that is revoked, disabled or over when it is,
+//!   whose parent is, or whose account or role does not reach that far.
 //! - Counts of uses are lower bounds: whatever becomes of messages, each use is told in one at most.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -62,8 +64,10 @@ mod admin;
 mod bugs;
 mod carry;
 mod checks;
+mod commits;
 mod connection;
 mod coverage;
+mod credentials;
 mod database;
 mod deploys;
 mod disk;

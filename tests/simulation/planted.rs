@@ -39,6 +39,7 @@ const BUGS: &[(&str, &str)] = &[
     ("AnyNumberOfFlights", "an isolate asks as often as it likes"),
     ("RevokedMayBeEnabled", "a revoked key can be enabled"),
     ("RevokedIsDeleted", "of a revoked key KV is not told"),
+    ("RevokedCredentialWorks", "who administers is not asked whether they still may"),
     ("RevokeAllNotInFeed", "revoking all keys is not in the feed"),
     ("RevokeAllForgottenAtEdge", "an isolate forgets that all keys are revoked"),
     ("ConditionIgnored", "conditions are ignored"),

@@ -57,9 +57,13 @@ impl World {
         (0..self.isolates.len()).filter(|at| self.isolates[*at].alive).collect()
     }
 
-    /// Keys that somebody holds.
+    /// API keys that somebody holds.
     pub fn held(&self) -> Vec<usize> {
-        (0..self.truth.keys.len()).filter(|at| self.truth.keys[*at].handed_out_at.is_some()).collect()
+        let is_held = |at: &usize| {
+            let key = &self.truth.keys[*at];
+            key.handed_out_at.is_some() && !key.is_credential()
+        };
+        (0..self.truth.keys.len()).filter(is_held).collect()
     }
 
     fn request(&mut self) {
@@ -156,7 +160,13 @@ impl World {
             return;
         }
         let key = *self.rng.pick(&held);
-        match self.rng.below(100) {
+        let number = self.admin.ops.len();
+        self.administer_something(shard, tenant, key);
+        self.by_somebody_else(number);
+    }
+
+    fn administer_something(&mut self, shard: usize, tenant: usize, key: usize) {
+        match self.rng.below(108) {
             0..4 if self.truth.tenants.len() < TENANTS_MAX => {
                 self.create_account(shard);
             }
@@ -199,6 +209,7 @@ impl World {
             85..88 => self.set_platform(shard),
             88..91 => self.revoke_all(shard, tenant),
             91..95 => self.change_workspaces(shard, tenant),
+            95..103 => self.administer_accounts(shard, tenant),
             _ => self.replay(),
         }
     }
@@ -248,7 +259,7 @@ impl World {
         self.want(shard, Wish::Command(Command::RevokeAllKeys { account, environments }), None, wait);
     }
 
-    fn workspaces_of(&self, tenant: usize) -> Vec<WorkspaceId> {
+    pub fn workspaces_of(&self, tenant: usize) -> Vec<WorkspaceId> {
         let last = self.truth.tenants[tenant].history.last();
         last.map_or_else(Vec::new, |state| state.is.workspaces.iter().map(|workspace| workspace.id).collect())
     }

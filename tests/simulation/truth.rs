@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use keygate::{
     authority::{
         command::Committed,
-        record::{AccountRecord, KeyRecord, RevokedAll, WorkspaceRecord},
+        record::{AccountRecord, Administration, KeyRecord, RevokedAll, WorkspaceRecord},
     },
     credential::{AccountRef, Digest, Environment, KeyId, RecognisedKey},
     policy::{Account, Grant, KeyStatus, RevokedBefore, Workspace},
@@ -92,6 +92,15 @@ pub struct Key {
     pub handed_out_at: Option<Micros>,
     /// How often it was accepted.
     pub accepted: u64,
+    /// What makes it an admin credential.
+    pub administration: Option<Administration>,
+}
+
+impl Key {
+    /// True for what administers, and is no API key.
+    pub fn is_credential(&self) -> bool {
+        self.administration.is_some()
+    }
 }
 
 #[derive(Default)]
@@ -158,6 +167,7 @@ impl Truth {
                     history: Timeline::new(),
                     handed_out_at: None,
                     accepted: 0,
+                    administration: record.admin.clone(),
                 });
                 self.keys.len() - 1
             }
@@ -209,9 +219,12 @@ impl Truth {
         let tenant = &mut self.tenants[which];
         let last = tenant.history.last()?.clone();
         let mut workspaces = last.is.workspaces.clone();
-        workspaces.retain(|workspace| workspace.id != record.id);
-        if record.archived_at.is_none() {
-            workspaces.push(Workspace { id: record.id, name: record.name.clone() });
+        let now = record.archived_at.is_none().then(|| Workspace { id: record.id, name: record.name.clone() });
+        match (workspaces.iter().position(|workspace| workspace.id == record.id), now) {
+            (Some(at), Some(now)) => workspaces[at] = now,
+            (Some(at), None) => drop(workspaces.remove(at)),
+            (None, Some(now)) => workspaces.push(now),
+            (None, None) => {}
         }
         if workspaces != last.is.workspaces {
             let is = Account { workspaces, ..last.is };
