@@ -186,14 +186,13 @@ fn store_change<S: Sql>(
         feed::record(sql, &FeedSubject::account(id), record.version)?;
     }
     let renamed = record.name != was.name;
-    let (before, after) = audit::difference(was.described(), record.described());
     let change = Change {
         account: id,
         sequence: record.version,
         action: "account.change",
         subject: id.to_string(),
-        before: Some(before),
-        after,
+        before: Some(was.described()),
+        after: record.described(),
     };
     record.audit_head = audit::append(sql, work.by(), change)?;
     let outdated = if decides_otherwise || renamed { vec![KvKey::account(id)] } else { Vec::new() };

@@ -51,9 +51,9 @@ pub(super) struct Change {
     pub(super) action: &'static str,
     /// The id of the account, key or workspace.
     pub(super) subject: String,
-    /// The members that changed, as they were, each as JSON text; none for something new.
+    /// All members as they were; none for something new. The entry has those that are others now.
     pub(super) before: Option<Members>,
-    /// The members that changed, as they are, each as JSON text.
+    /// All members as they are.
     pub(super) after: Members,
 }
 
@@ -98,6 +98,13 @@ pub(super) fn append(sql: &impl Sql, by: By<'_>, change: Change) -> Result<Audit
     if planted!(RevokeNotInAudit) && change.action == "key.revoke" {
         return Ok(AuditHead { number, hash: previous });
     }
+    let (before, after) = match change.before {
+        None => ("null".into(), change.after),
+        Some(before) => {
+            let (before, after) = difference(before, change.after);
+            (written(&before), after)
+        }
+    };
     // What is hashed. The order of the members is part of the format.
     let text = ObjectWriter::new()
         .text("account", &change.account.to_string())
@@ -108,8 +115,8 @@ pub(super) fn append(sql: &impl Sql, by: By<'_>, change: Change) -> Result<Audit
         .value("actor", &by.actor)
         .text("action", change.action)
         .text("subject", &change.subject)
-        .raw("before", &change.before.as_ref().map_or_else(|| "null".into(), written))
-        .raw("after", &written(&change.after))
+        .raw("before", &before)
+        .raw("after", &written(&after))
         .text("previous", &previous)
         .end();
     let hash = hex::encode(Sha256::digest(text.as_bytes()));
@@ -158,7 +165,7 @@ pub(super) fn in_order(members: Members) -> Members {
 }
 
 /// Of two descriptions, the members in which they differ.
-pub(super) fn difference(before: Members, after: Members) -> (Members, Members) {
+fn difference(before: Members, after: Members) -> (Members, Members) {
     // Both describe the same kind of thing, and so have the same members.
     before.into_iter().zip(after).filter(|(was, is)| was != is).unzip()
 }

@@ -2,7 +2,7 @@
 //! them by the same commands; only KV never hears of them, for nobody but the Authority decides about them.
 
 use crate::{
-    credential::{AccountRef, Environment, KeyId, WorkspaceId},
+    credential::{AccountRef, Environment, WorkspaceId},
     policy::{Fields, KeyStatus, Role, Scope, ScopeSet, UnixMillis},
 };
 
@@ -10,7 +10,6 @@ use super::{
     accounts,
     admins::refuse_suspended,
     command::{Answer, Failure, NewCredential, NewSession, Refusal, Work},
-    journal::Mint,
     keys, meta,
     outbox::KvKey,
     record::{Administration, KeyRecord, Session},
@@ -93,12 +92,7 @@ fn add<S: Sql>(
     work.admin.refuse_beyond_own(Some(draft.role), &draft.scopes, draft.workspaces.as_deref())?;
     // Those of a parent were checked with it, and may have been archived since.
     keys::refuse_foreign_workspaces(&owner, named)?;
-    let pepper = work.circumstances.peppers.minting();
-    let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: Environment::Admin, account };
-    let minted = keys::mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
-    if keys::is_taken(sql, KeyId::of(&minted.digest))? {
-        return Err(Failure::Trouble(SqlError("two keys would share an id".into())));
-    }
+    let (minted, mint) = keys::mint_new(work, &owner, Environment::Admin)?;
     let sequence = meta::next_sequence(sql)?;
     let record = KeyRecord {
         digest: minted.digest,

@@ -38,12 +38,7 @@ pub(super) fn issue<S: Sql>(
         |error: FieldsError| Refusal::Invalid { field: "fields".into(), detail: format!("fields: {error}.") };
     new.fields.check_reached(&scopes).map_err(unreached)?;
     refuse_foreign_workspaces(&owner, new.workspaces.as_deref())?;
-    let pepper = work.circumstances.peppers.minting();
-    let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment: new.environment, account };
-    let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
-    if is_taken(sql, KeyId::of(&minted.digest))? {
-        return Err(Failure::Trouble(SqlError("two keys would share an id".into())));
-    }
+    let (minted, mint) = mint_new(work, &owner, new.environment)?;
     let sequence = meta::next_sequence(sql)?;
     let record = KeyRecord {
         digest: minted.digest,
@@ -258,7 +253,7 @@ pub(super) fn list(
 }
 
 /// True where a key has this id, whoever owns it.
-pub(super) fn is_taken(sql: &impl Sql, id: KeyId) -> Result<bool, SqlError> {
+fn is_taken(sql: &impl Sql, id: KeyId) -> Result<bool, SqlError> {
     Ok(!sql.run("SELECT 1 FROM keys WHERE digest >= ?1 AND digest < ?2", &digests_of(id))?.is_empty())
 }
 
@@ -437,6 +432,21 @@ pub(super) fn mint_with(pepper: &Pepper, nonce: &[u8; 32], id: &CommandId, mint:
     Ok(pepper.mint(&mint.brand, mint.environment, mint.account, secret))
 }
 
+/// The text of a new key of `owner`, and how to make it again.
+pub(super) fn mint_new<S: Sql>(
+    work: &Work<'_, S>,
+    owner: &AccountRecord,
+    environment: Environment,
+) -> Result<(MintedKey, Mint), SqlError> {
+    let pepper = work.circumstances.peppers.minting();
+    let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment, account: owner.id };
+    let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
+    if is_taken(work.sql, KeyId::of(&minted.digest))? {
+        return Err(SqlError("two keys would share an id".into()));
+    }
+    Ok((minted, mint))
+}
+
 /// Puts a change of a key into its account's audit.
 pub(super) fn note<S: Sql>(
     work: &Work<'_, S>,
@@ -444,20 +454,13 @@ pub(super) fn note<S: Sql>(
     action: &'static str,
     before: Option<Members>,
 ) -> Result<(), SqlError> {
-    let (before, after) = match before {
-        None => (None, record.described()),
-        Some(before) => {
-            let (before, after) = audit::difference(before, record.described());
-            (Some(before), after)
-        }
-    };
     let change = Change {
         account: record.account,
         sequence: record.version,
         action,
         subject: record.id().to_string(),
         before,
-        after,
+        after: record.described(),
     };
     audit::append(work.sql, work.by(), change)?;
     Ok(())

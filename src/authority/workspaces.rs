@@ -196,20 +196,13 @@ fn note<S: Sql>(
     action: &'static str,
     before: Option<Members>,
 ) -> Result<(), SqlError> {
-    let (before, after) = match before {
-        None => (None, record.described()),
-        Some(before) => {
-            let (before, after) = audit::difference(before, record.described());
-            (Some(before), after)
-        }
-    };
     let change = Change {
         account: record.account,
         sequence: record.version,
         action,
         subject: record.id.to_string(),
         before,
-        after,
+        after: record.described(),
     };
     audit::append(work.sql, work.by(), change)?;
     Ok(())

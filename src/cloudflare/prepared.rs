@@ -48,7 +48,7 @@ struct Given {
 const PLACES: usize = 2_048;
 
 thread_local! {
-    static GIVEN: RefCell<Vec<Option<Given>>> = const { RefCell::new(Vec::new()) };
+    static GIVEN: RefCell<Vec<Option<Box<Given>>>> = const { RefCell::new(Vec::new()) };
     static INVALID_TOKEN: RefCell<Option<Prepared>> = const { RefCell::new(None) };
 }
 
@@ -106,7 +106,7 @@ pub(super) fn answer(
         }
         let answer = Prepared::new(&reply(&decision))?;
         let response = answer.response();
-        *place = Some(Given { form, in_grace, decision, answer });
+        *place = Some(Box::new(Given { form, in_grace, decision, answer }));
         response
     })
 }

@@ -1,8 +1,8 @@
 //! Which keys were used, until the Authority has been told.
 //!
-//! A use is told at most once: one whose telling may have been lost is told again with its time and its scopes alone. So counts are
-//! lower bounds, and the time of the last use is right to within a minute: a use waits for a sync that is made anyway,
-//! but where none of this key's last minute was told, no longer than [`TELL_AFTER_MS`].
+//! A use is told at most once: one whose telling may have been lost is told again with its time and its scopes alone.
+//! So counts are lower bounds, and the time of the last use is right to within a minute: a use waits for a sync that is
+//! made anyway, but where none of this key's last minute was told, no longer than [`TELL_AFTER_MS`].
 
 use crate::{
     authority::{

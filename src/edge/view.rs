@@ -227,8 +227,8 @@ impl View {
         if due { self.ask(None, now) } else { None }
     }
 
-    /// Notes that `digest` was accepted, by those of its scopes whose bits are in `scopes`. True if somebody has to see to it that the Authority hears of it: call
-    /// [`View::tell`] after [`TELL_AFTER_MS`].
+    /// Notes that `digest` was accepted, by those of its scopes whose bits are in `scopes`. True if somebody has to see to it
+    /// that the Authority hears of it: call [`View::tell`] after [`TELL_AFTER_MS`].
     pub fn used(&mut self, digest: &Digest, scopes: u128, in_grace: bool, now: UnixMillis) -> bool {
         let now = self.tick(now);
         self.graced = self.graced.saturating_add(in_grace.into());
