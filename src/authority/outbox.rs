@@ -111,15 +111,17 @@ pub fn enqueue(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), Sq
     Ok(())
 }
 
-/// Notes that a copy does not say yet what its account's says already. Whatever is noted of it comes first.
+/// Notes that a copy does not say yet what its account's says already.
 pub(super) fn enqueue_swept(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> Result<(), SqlError> {
     enqueue_behind(sql, kv_key, Priority::Sweep, now)
 }
 
+/// An earlier row keeps its turn, but outlasts a put that is under way: that one says what was so before.
 fn enqueue_behind(sql: &impl Sql, kv_key: &KvKey, priority: Priority, now: UnixMillis) -> Result<(), SqlError> {
     sql.run(
         "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
-         SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true ON CONFLICT (kv_key) DO NOTHING",
+         SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true
+         ON CONFLICT (kv_key) DO UPDATE SET sequence = excluded.sequence",
         &[kv_key.text().into(), Value::Integer(priority as i64), now.as_millis().into()],
     )?;
     Ok(())

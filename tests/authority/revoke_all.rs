@@ -264,6 +264,26 @@ fn a_sweep_waits_while_much_else_does_and_stands_behind_it() {
     assert_eq!(take(&mut courier).len(), 0, "however slow KV is");
 }
 
+/// The simulation's seed 13,310: the copy in KV said "active" for good.
+#[test]
+fn a_sweep_reaches_a_key_whose_earlier_put_is_still_under_way() {
+    let shard = Shard::new();
+    let mut courier = Courier::default();
+    let account = shard.account(new_account("A")).id;
+    let (record, _) = shard.issue(account, new_key());
+    let puts = courier.take_due(&shard.sql, &shard.signing, super::support::SLOT, shard.now()).unwrap();
+    shard.execute(all(account, &BOTH)).unwrap();
+    revoke_all::sweep(&shard.sql, shard.now()).unwrap();
+    for put in puts {
+        courier.finished(&shard.sql, &put, true, shard.now()).unwrap();
+    }
+    shard.advance(PUT_INTERVAL_MS);
+    let stored = swept(&shard, &mut courier, 3);
+    let last = stored.iter().rfind(|(name, _)| *name == KvKey::grant(&record.digest).text());
+    assert!(last.is_some_and(|(_, metadata)| metadata.contains(r#""status":"revoked""#)), "{stored:?}");
+    assert_eq!(outbox::next_due(&shard.sql).unwrap(), None);
+}
+
 #[test]
 fn a_sweep_that_fails_at_any_statement_leaves_the_database_as_it_was() {
     let shard = Shard::new();
