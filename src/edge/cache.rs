@@ -112,6 +112,15 @@ impl Cache {
         }
     }
 
+    /// Drops every copy that was read before sequence `since`, and which digests are unknown.
+    pub(super) fn drop_before(&mut self, since: u64) {
+        for generation in [&mut self.young, &mut self.old] {
+            generation.retain(|_, entry| entry.as_of >= since);
+        }
+        self.young_bytes = self.young.values().map(|entry| entry.bytes).sum();
+        self.forget_unknown();
+    }
+
     /// Notes that the Authority does not know a digest, until `until`.
     pub(super) fn keep_unknown(&mut self, digest: Digest, until: UnixMillis) {
         let place = self.next_unknown;

@@ -50,7 +50,6 @@ pub struct View {
     low: u64,
     feed: BySubject<u64>,
     cache: Cache,
-    limit: Limit,
     lease: Lease,
     /// The features that every account has, as of `sequence`.
     platform: Vec<String>,
@@ -102,7 +101,6 @@ impl View {
             low: 0,
             feed: BySubject::default(),
             cache: Cache::new(limit),
-            limit,
             lease: Lease::default(),
             platform: Vec::new(),
             clock: UnixMillis::EPOCH,
@@ -319,7 +317,7 @@ impl View {
         let same = self.epoch.as_ref() == Some(&answer.now.epoch);
         // Who has come further since misses nothing of a reset.
         if answer.reset && !(same && answer.now.cursor <= self.cursor) {
-            self.drop_all(&answer.now.epoch);
+            self.drop_all(&answer.now.epoch, if same { answer.now.sequence } else { u64::MAX });
         } else if !same || answer.now.cursor < sent_cursor {
             return false;
         }
@@ -354,12 +352,14 @@ impl View {
         true
     }
 
-    fn drop_all(&mut self, epoch: &str) {
+    /// Forgets everything but the copies that were read at or after sequence `since` of the same epoch: what they say is no
+    /// older than what comes now, and a key that was refused by one must not come back.
+    fn drop_all(&mut self, epoch: &str, since: u64) {
         self.drops = self.drops.saturating_add(1);
         self.epoch = Some(epoch.to_owned());
         (self.sequence, self.cursor, self.low) = (0, 0, 0);
         self.feed = BySubject::default();
-        self.cache = Cache::new(self.limit);
+        self.cache.drop_before(since);
         self.platform = Vec::new();
         if !planted!(ResetKeepsLease) {
             self.lease = Lease::default();

@@ -158,6 +158,25 @@ fn a_reset_drops_copies_lease_and_grace() {
     assert!(matches!(isolate.ask(&tenant.key), Step::Sync(_)), "no grace either");
 }
 
+/// The simulation's seed 181,116: KV was ahead of a reset on its way, which brought a revoked key back for the rest of the
+/// lease.
+#[test]
+fn a_reset_does_not_bring_back_a_key_that_kv_has_shown_to_be_revoked_since() {
+    let shard = Shard::new();
+    let (tenant, other) = (Tenant::new(&shard, "Acme"), Tenant::new(&shard, "Other"));
+    let mut isolate = Isolate::synced(&shard);
+    other.revoke(&shard);
+    cut_feed(&shard);
+    let call = isolate.call_for(&tenant.key);
+    let answer = isolate.answer(&call);
+    assert!(SyncAnswer::parse(&answer).unwrap().reset);
+    tenant.revoke(&shard);
+    let since = tenant.copies(&shard);
+    assert!(is_denied(&isolate.believes(&tenant.key, (&since.0, &since.1)).unwrap()));
+    isolate.land(&call, &answer);
+    assert!(is_denied(&isolate.at_hand(&tenant.key).unwrap()));
+}
+
 #[test]
 fn a_reset_begins_with_the_whole_feed() {
     let shard = Shard::new();

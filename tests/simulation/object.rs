@@ -408,7 +408,7 @@ impl World {
             Out::Answer { flight, text, lease_ms, granted_at } => {
                 self.check_grant(shard, number, granted_at + lease_ms * MS);
                 let isolate = self.flights.get(&flight).map_or(usize::MAX, |flight| flight.isolate);
-                if let Some(by) = self.lures.take_late(isolate, true) {
+                if faults && let Some(by) = self.lures.take_late(isolate, true) {
                     self.met(Point::MessageLate);
                     return self.after(delay + by, Event::Answer { flight, answer: Ok(text) });
                 }
