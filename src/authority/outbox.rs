@@ -118,6 +118,9 @@ pub(super) fn enqueue_swept(sql: &impl Sql, kv_key: &KvKey, now: UnixMillis) -> 
 
 /// An earlier row keeps its turn, but outlasts a put that is under way: that one says what was so before.
 fn enqueue_behind(sql: &impl Sql, kv_key: &KvKey, priority: Priority, now: UnixMillis) -> Result<(), SqlError> {
+    if planted!(SweepPassesPuts) && waits(sql, kv_key)? {
+        return Ok(());
+    }
     sql.run(
         "INSERT INTO outbox (kv_key, sequence, priority, attempts, due_at, since)
          SELECT ?1, sequence, ?2, 0, ?3, ?3 FROM meta WHERE true

@@ -317,7 +317,8 @@ impl View {
         let same = self.epoch.as_ref() == Some(&answer.now.epoch);
         // Who has come further since misses nothing of a reset.
         if answer.reset && !(same && answer.now.cursor <= self.cursor) {
-            self.drop_all(&answer.now.epoch, if same { answer.now.sequence } else { u64::MAX });
+            let keeps = same && !planted!(ResetForgetsNewer);
+            self.drop_all(&answer.now.epoch, if keeps { answer.now.sequence } else { u64::MAX });
         } else if !same || answer.now.cursor < sent_cursor {
             return false;
         }

@@ -26,6 +26,10 @@ pub enum Act {
         revoke: bool,
         wait: bool,
     },
+    /// All keys of its account are revoked.
+    RevokeAll {
+        key: usize,
+    },
     /// A key is given another name, which is no change that the feed names.
     Rename {
         key: usize,
@@ -152,6 +156,10 @@ impl World {
                 }
             }
             Act::Switch { key, revoke, wait } => self.switch(key, revoke, wait),
+            Act::RevokeAll { key } => {
+                let (shard, tenant) = (self.truth.keys[key].shard, self.truth.keys[key].tenant);
+                self.revoke_all(shard, tenant);
+            }
             Act::Rename { key } => {
                 let name = format!("name {}", self.number());
                 self.order_change(key, KeyChange { name: Edit::Set(Some(name)), ..KeyChange::default() }, false);

@@ -129,8 +129,10 @@ impl World {
 
     fn overtaken(&mut self, script: &mut Script, isolate: usize, key: usize, other: usize) {
         let by = self.rng.range(400, 900) * MS;
-        match self.rng.below(11) {
+        match self.rng.below(14) {
             10 => return self.late_platform(script, isolate, key, other),
+            11 => return self.late_put(script, key),
+            12.. => return self.late_reset(script, isolate, key, other),
             0..3 => self.late_copy(script, isolate, key, other, by),
             3..6 => self.late_low(script, isolate, key, other, by),
             _ => self.late_question(script, isolate, key, other, by),
@@ -175,6 +177,46 @@ impl World {
         for _ in 0..2 {
             script.act(Act::AskForFeature { isolate, key });
             self.pause(script, 10, 60);
+        }
+    }
+
+    /// Keys are issued, and all are revoked before KV has taken them.
+    fn late_put(&mut self, script: &mut Script, key: usize) {
+        for _ in 0..self.rng.range(1, 3) {
+            script.act(Act::Issue { key });
+            self.pause(script, 0, 60);
+        }
+        self.pause(script, 20, 300);
+        script.act(Act::RevokeAll { key });
+    }
+
+    /// An answer that resets, with a copy of a key, is overtaken by KV, which shows that the key was revoked since.
+    fn late_reset(&mut self, script: &mut Script, isolate: usize, key: usize, other: usize) {
+        let lasts = self.knobs.lease_ms * MS + 4 * SECOND;
+        script.act(Act::Spare { isolate, lasts });
+        // What the isolate has of the key goes, and the key is as it was.
+        script.act(Act::Switch { key, revoke: false, wait: false });
+        self.pause(script, 60, 300);
+        script.act(Act::Ask { isolate, key: other, strict: true });
+        self.pause(script, 60, 300);
+        script.act(Act::Switch { key, revoke: false, wait: false });
+        for _ in 0..self.rng.range(4, 9) {
+            script.act(Act::ChangeAnother { key });
+            self.pause(script, 20, 60);
+        }
+        self.pause(script, 40, 120);
+        let by = self.rng.range(700, 1_500) * MS;
+        script.act(Act::Late { isolate, answer: true, by });
+        script.act(Act::Ask { isolate, key, strict: true });
+        let begun = script.at;
+        self.pause(script, 30, 150);
+        script.act(Act::Switch { key, revoke: true, wait: false });
+        self.pause(script, 150, 500);
+        script.act(Act::Ask { isolate, key, strict: false });
+        script.at = script.at.max(begun + by);
+        for _ in 0..4 {
+            self.pause(script, 20, 200);
+            script.act(Act::Ask { isolate, key, strict: false });
         }
     }
 

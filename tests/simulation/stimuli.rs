@@ -248,7 +248,7 @@ impl World {
         self.want(shard, Wish::Command(Command::IssueKey { account, key }), None, false)
     }
 
-    fn revoke_all(&mut self, shard: usize, tenant: usize) {
+    pub fn revoke_all(&mut self, shard: usize, tenant: usize) {
         let environments = match self.rng.below(3) {
             0 => vec![Environment::Live],
             1 => vec![Environment::Test],
