@@ -142,11 +142,15 @@ impl World {
             };
             match command::execute(&instance.sql, &order, &circumstances, render) {
                 Err(Failure::Trouble(error)) => Err(error),
-                Err(Failure::Refused(refusal)) => Ok(Executed::Refused(refusal)),
+                Err(Failure::Refused(refusal)) => {
+                    leases.prove(&instance.sql, now)?;
+                    Ok(Executed::Refused(refusal))
+                }
                 Ok(committed) => {
                     if committed.wrote {
                         leases.wrote(now);
                     }
+                    leases.prove(&instance.sql, now)?;
                     instance.done = Some((attempt, committed.clone(), seen));
                     instance.ensure_alarm(now)?;
                     Ok(Executed::Committed(Box::new(committed)))
@@ -255,7 +259,11 @@ impl World {
         let slot = self.shards[shard].slot;
         let found = self.turn(shard, number, Point::CrashMidOther, |instance, now| {
             instance.ensure_alarm(now)?;
-            query::answer(&instance.sql, slot, &query, now)
+            let found = query::answer(&instance.sql, slot, &query, now)?;
+            if let Some(leases) = &mut instance.leases {
+                leases.prove(&instance.sql, now)?;
+            }
+            Ok(found)
         });
         match found {
             Some(Ok(found)) => {
