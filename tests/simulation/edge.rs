@@ -62,6 +62,8 @@ pub struct Flight {
     until: Micros,
     request: Option<Request>,
     repeated: bool,
+    /// It was begun without the faults that lose syncs or set clocks back: what those leave under way outlasts them.
+    well: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,13 +326,13 @@ impl World {
         let sent_local = UnixMillis::from_millis(self.isolates[isolate].lenses[shard].seen.max(now.as_millis()));
         let until = (self.now + deadline).saturating_sub(50 * MS);
         let drops = self.isolates[isolate].lenses[shard].drops;
-        self.flights
-            .insert(flight, Flight { isolate, shard, call, sent_local, drops, until, request, repeated: false });
-        let counts = |other: &&Flight| other.isolate == isolate && other.shard == shard && other.until > self.now;
+        let well = ![Fault::Network, Fault::Clock].into_iter().any(|fault| self.has(fault));
+        let begun = Flight { isolate, shard, call, sent_local, drops, until, request, repeated: false, well };
+        self.flights.insert(flight, begun);
+        let counts =
+            |other: &&Flight| other.well && other.isolate == isolate && other.shard == shard && other.until > self.now;
         let under_way = self.flights.values().filter(counts).count();
-        // What such faults leave under way is so after them, too.
-        let faults = [Fault::Network, Fault::Clock];
-        if under_way > 4 && !faults.into_iter().any(|fault| self.knobs.has(fault)) {
+        if under_way > 4 {
             self.violate("S6", format!("isolate {isolate} has {under_way} syncs of slot {shard} under way"));
         }
         self.ship(shard, flight, text);
