@@ -134,25 +134,18 @@ impl World {
             return;
         }
         match act {
-            Act::Ask { isolate, key, strict } => self.act_ask(isolate, key, strict),
+            Act::Ask { isolate, key, strict } => self.act_ask(isolate, key, Demand { strict, ..Demand::default() }),
             Act::AskForFeature { isolate, key } => {
                 let feature = Some(std::borrow::Cow::Borrowed("beta"));
-                if self.isolates.get(isolate).is_some_and(|isolate| isolate.alive) {
-                    let text = self.truth.keys[key].text.clone();
-                    self.present(isolate, key, &text, Demand { feature, ..Demand::default() });
-                }
+                self.act_ask(isolate, key, Demand { feature, ..Demand::default() });
             }
-            Act::SetPlatform { key, on } => {
-                let features = if on { vec!["beta".into()] } else { Vec::new() };
-                let shard = self.truth.keys[key].shard;
-                self.want(shard, Wish::Command(Command::SetPlatform { features }), None, false);
-            }
+            Act::SetPlatform { key, on } => self.set_platform(self.truth.keys[key].shard, on, false),
             Act::AskNewest { strict } => {
                 let newest = self.held().into_iter().max_by_key(|key| self.truth.keys[*key].handed_out_at);
                 let living = self.living();
                 let isolate = *self.rng.pick(&living);
                 if let Some(key) = newest {
-                    self.act_ask(isolate, key, strict);
+                    self.act_ask(isolate, key, Demand { strict, ..Demand::default() });
                 }
             }
             Act::Switch { key, revoke, wait } => self.switch(key, revoke, wait),
@@ -209,10 +202,10 @@ impl World {
         }
     }
 
-    fn act_ask(&mut self, isolate: usize, key: usize, strict: bool) {
+    fn act_ask(&mut self, isolate: usize, key: usize, demand: Demand) {
         if self.isolates.get(isolate).is_some_and(|isolate| isolate.alive) {
             let text = self.truth.keys[key].text.clone();
-            self.present(isolate, key, &text, Demand { strict, ..Demand::default() });
+            self.present(isolate, key, &text, demand);
         }
     }
 

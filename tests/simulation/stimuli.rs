@@ -206,7 +206,10 @@ impl World {
                 );
             }
             80..85 => self.read_something(shard, tenant, key),
-            85..88 => self.set_platform(shard),
+            85..88 => {
+                let (on, wait) = (self.rng.chance(500), self.rng.chance(300));
+                self.set_platform(shard, on, wait);
+            }
             88..91 => self.revoke_all(shard, tenant),
             91..95 => self.change_workspaces(shard, tenant),
             95..103 => self.administer_accounts(shard, tenant),
@@ -306,9 +309,9 @@ impl World {
         self.want(shard, Wish::Command(Command::ChangeAccount { account, change }), condition, wait);
     }
 
-    fn set_platform(&mut self, shard: usize) {
-        let features = if self.rng.chance(500) { vec!["beta".into()] } else { Vec::new() };
-        let wait = self.rng.chance(300);
+    /// A feature is switched on or off for every account.
+    pub fn set_platform(&mut self, shard: usize, on: bool, wait: bool) {
+        let features = if on { vec!["beta".into()] } else { Vec::new() };
         self.want(shard, Wish::Command(Command::SetPlatform { features }), None, wait);
     }
 
