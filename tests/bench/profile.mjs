@@ -1,0 +1,107 @@
+// Where the CPU time of a request goes: takes samples of workerd's stacks with perf, in which V8 names what it has compiled,
+// and tells them apart by the innermost frame that says something. Called as: profile.mjs CASE...
+
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startPairs, takeLease } from "./cases.mjs";
+import { makeKeys } from "./keys.mjs";
+import { asFastAsPossible } from "./load.mjs";
+import { temporaryDirectory } from "../workerd/harness/guard.mjs";
+import { startKvProcess } from "./worker.mjs";
+
+const WARM_UP = 20_000;
+const REQUESTS = 20_000;
+/** Requests between two looks at the lease. */
+const AT_ONCE = 2_000;
+const SAMPLES_PER_SECOND = 1_999;
+
+/** The first pattern that a frame fits, from the innermost frame on, says what the sample is. */
+const PARTS = [
+  ["garbage collection", /^v8::internal::(Heap|Scaveng|MinorGC|MarkCompact|CppHeap|GCTracer)|^cppgc::internal::(?!Make)|HeapTracer/],
+  ["V8: compiling", /^v8::internal::(compiler::|OptimizingCompile|Compiler|wasm::.*[Cc]ompil)/],
+  ["KV: the call", /api::KvNamespace/],
+  ["timers", /TimeoutManager|::(setTimeout|clearTimeout)\(|GlobalScope::(set|clear)Timeout/],
+  ["making the answer: Response and its headers", /api::Response::(constructor|clone)|api::Response,? .*ConstructorCallback|ConstructorCallback<.*api::Response,/],
+  ["making headers", /api::Headers::constructor|ConstructorCallback<.*api::Headers,/],
+  ["reading URL and headers", /3api7(Headers|Request)15registerMembers|api::(Headers|Request)::(get|url)/],
+  ["Keygate: SHA-256", /^JS:.*(sha2|compress256)/],
+  ["Keygate: Rust", /^JS:.*-(turbofan|liftoff)$/],
+  ["between JavaScript and WASM", /^Stub:|wasm-to-js|^Builtins_(Wasm|JSToWasm)/],
+  ["Keygate: JavaScript", /^JS:[*+^~' ]/],
+  ["workerd: sending the answer", /api::Response::send|encode_headers|__GI___writev|do_writev/],
+];
+const REST = "workerd and the kernel: everything else";
+
+const cases = process.argv.slice(2);
+const kv = startKvProcess();
+const keys = await makeKeys({ warm: 100, issued: 600, minted: cases.includes("kv") ? 30_000 : 100 });
+const build = join(import.meta.dirname, "build");
+const directory = temporaryDirectory("profile");
+const table = new Map();
+const inside = new Map();
+const totals = [];
+for (const [worker, name, bundle] of [["floor", "warm"], ...cases.map((name) => ["keygate", name, "keygate-names"])]) {
+  const [pair] = await startPairs([[worker, name]], { keys, kv, build, bundle, v8Flags: ["--perf-basic-prof"] });
+  const ask = async (count) => {
+    for (let sent = 0; sent < count; sent += AT_ONCE) {
+      await takeLease(pair);
+      await asFastAsPossible(pair.server.port, AT_ONCE, pair.next, pair.status);
+    }
+  };
+  await ask(WARM_UP);
+  const file = join(directory, `${worker}-${name}`);
+  const perf = spawn("perf", ["record", "-q", "-g", "-F", String(SAMPLES_PER_SECOND), "-p", String(pair.server.pid), "-o", file]);
+  while (!existsSync(file)) await sleep(10);
+  await sleep(200);
+  const before = pair.server.cpuMicros();
+  await ask(REQUESTS);
+  const micros = (pair.server.cpuMicros() - before) / REQUESTS;
+  perf.kill("SIGINT");
+  await once(perf, "exit");
+  const stacks = execFileSync("perf", ["script", "-i", file, "-F", "ip,sym"], { encoding: "utf8", maxBuffer: 2 ** 30, stdio: ["ignore", "pipe", "ignore"] });
+  await pair.server.stop();
+  rmSync(`/tmp/perf-${pair.server.pid}.map`, { force: true });
+  totals.push([worker, name, micros]);
+  count(stacks, micros, totals.length - 1);
+  console.error(`keygate: ${worker}, ${name}: ${micros.toFixed(1)} µs a request`);
+}
+kv.stop();
+
+function count(stacks, micros, column) {
+  const samples = stacks.split("\n\n").map((stack) => stack.trim().split("\n").map((frame) => frame.trim().replace(/^[0-9a-f]+ /, "")));
+  const each = micros / samples.length;
+  const add = (map, what) => {
+    const row = map.get(what) ?? map.set(what, []).get(what);
+    row[column] = (row[column] ?? 0) + each;
+  };
+  for (const frames of samples) {
+    let part = REST;
+    for (const frame of frames) {
+      const found = PARTS.find(([, pattern]) => pattern.test(frame));
+      if (found === undefined) continue;
+      [part] = found;
+      break;
+    }
+    add(table, part);
+    const own = frames.find((frame) => frame.startsWith("JS:"));
+    if (part.startsWith("Keygate: ") && own !== undefined) {
+      add(inside, own.replace(/^JS:[*+^~]?|(::h[0-9a-f]{16})?-\d+-\w+$| file:.*\//g, ""));
+    }
+  }
+}
+
+function print(title, map, most) {
+  const rows = [...map].map(([what, values]) => [what, totals.map((_, column) => values[column] ?? 0)]);
+  rows.sort((left, right) => Math.max(...right[1]) - Math.max(...left[1]));
+  console.log(`\n${title.padEnd(60)}${totals.map(([worker, name]) => `${worker} ${name}`.padStart(22)).join("")}`);
+  const floor = totals[0][2];
+  for (const [what, values] of rows.slice(0, most)) {
+    console.log(what.slice(0, 59).padEnd(60) + values.map((micros) => `${micros.toFixed(1)} µs ${(micros / floor).toFixed(2)} ×`.padStart(22)).join(""));
+  }
+}
+
+print("µs a request, and as a part of the floor", new Map([...table, ["in all", totals.map(([, , micros]) => micros)]]), 40);
+print("Keygate's own functions, without what they call", inside, 15);
