@@ -10,6 +10,7 @@
 
 use crate::{
     credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId, joined},
+    json::quoted,
     planted::planted,
     policy::{AccountStatus, EffectiveStatus, Role, Scope, ScopeSet, UnixMillis},
 };
@@ -176,8 +177,8 @@ impl Admin {
             (Some(session), Some(actor)) if session.actor != actor => Err(Refusal::Invalid {
                 field: "X-Keygate-Actor".into(),
                 detail: format!(
-                    "This session acts for {:?}; leave X-Keygate-Actor out, or say the same.",
-                    session.actor
+                    "This session acts for {}; leave X-Keygate-Actor out, or say the same.",
+                    quoted(&session.actor)
                 ),
             }),
             _ => Ok(()),

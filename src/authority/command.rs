@@ -6,6 +6,7 @@
 
 use crate::{
     credential::{AccountRef, Environment, KeyId, KeyText, Peppers, SecretKey, WorkspaceId},
+    json::quoted,
     planted::planted,
     policy::{Catalogue, Scope, ScopeSet, UnixMillis},
 };
@@ -273,7 +274,7 @@ impl Refusal {
     pub fn external_id_taken(external_id: &str) -> Self {
         Refusal::Conflict {
             field: Some("external_id".into()),
-            detail: format!("Another account has the external_id {external_id:?}; it must be unique."),
+            detail: format!("Another account has the external_id {}; it must be unique.", quoted(external_id)),
         }
     }
 }

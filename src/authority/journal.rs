@@ -237,7 +237,7 @@ fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
     let mint = match (nonce, mint) {
         (Some(nonce), Some(mint)) => {
             let mut bytes = [0; 32];
-            hex::decode_to_slice(&nonce, &mut bytes).map_err(|error| SqlError(error.to_string()))?;
+            hex::decode_to_slice(&nonce, &mut bytes).map_err(|_| SqlError("a nonce is not hexadecimal".into()))?;
             Some((bytes, from_json(&mint)?))
         }
         _ => None,

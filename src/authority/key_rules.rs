@@ -2,6 +2,7 @@
 
 use crate::{
     credential::Environment,
+    json::quoted,
     policy::{Catalogue, ScopeSet, UnixMillis},
 };
 
@@ -22,7 +23,9 @@ pub(super) fn scopes_of(new: &NewKey, owner: &AccountRecord, deployment: &Catalo
         None => None,
         Some(name) => match levels.get(name) {
             Some(level) => Some(level),
-            None => return Err(refused("access_level", format!("There is no access level {name:?}; {levels}."))),
+            None => {
+                return Err(refused("access_level", format!("There is no access level {}; {levels}.", quoted(name))));
+            }
         },
     };
     let (scopes, field, place) = match (&new.scopes, level) {
@@ -55,16 +58,16 @@ pub(super) fn check_name(
         return Ok(());
     }
     let Some(name) = naming.name else {
-        let detail = format!("name is missing; the account's name_policy is {:?}.", policy.as_str());
+        let detail = format!("name is missing; the account's name_policy is \"{}\".", policy.as_str());
         return Err(refused("name", detail).into());
     };
     if policy == NamePolicy::Unique && is_taken(sql, owner, naming, name, now)? {
         return Err(Refusal::Conflict {
             field: Some("name".into()),
             detail: format!(
-                "Another active key of the {} environment has the name {name:?}; the account's name_policy is \
-                 \"unique\".",
-                naming.environment.as_str()
+                "Another active key of the {} environment has the name {}; the account's name_policy is \"unique\".",
+                naming.environment.as_str(),
+                quoted(name)
             ),
         }
         .into());

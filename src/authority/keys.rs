@@ -380,7 +380,7 @@ fn refuse_inactive(owner: &AccountRecord, environment: Environment) -> Result<()
              to \"active\"."
         ),
         Some(AccountFault::NoAccess { environment, access }) => format!(
-            "The account's api_access.{environment} is {:?}; ask for it with POST accounts/{}/access-requests, and an \
+            "The account's api_access.{environment} is \"{}\"; ask for it with POST accounts/{}/access-requests, and an \
              operator sets it to \"active\".",
             access.as_str(),
             owner.id

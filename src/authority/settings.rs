@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     credential::joined,
-    json::{FromJson, Json, ObjectWriter, ToJson, all, array},
+    json::{FromJson, Json, ObjectWriter, ToJson, all, array, quoted},
     policy::{Catalogue, CatalogueEntry, ScopeSet, UnknownScope},
 };
 
@@ -113,7 +113,7 @@ impl fmt::Display for AccessLevels {
         if self.0.is_empty() {
             return f.write_str("the account has none");
         }
-        write!(f, "the account has {}", joined(self.iter().map(|level| format!("{:?}", level.name)), ", "))
+        write!(f, "the account has {}", joined(self.iter().map(|level| quoted(&level.name)), ", "))
     }
 }
 
@@ -159,7 +159,7 @@ impl Settings {
             .check(default_scopes)
             .map_err(|unknown| unknown_scope("default_scopes", "default_scopes", &unknown))?;
         self.access_levels.iter().try_for_each(|level| {
-            let place = format!("access_levels, {:?}", level.name);
+            let place = format!("access_levels, {}", quoted(&level.name));
             catalogue.check(&level.scopes).map_err(|unknown| unknown_scope("access_levels", &place, &unknown))
         })
     }

@@ -1,6 +1,6 @@
 //! Secrets and variables, parsed at the door.
 
-use std::{cell::OnceCell, ops::RangeInclusive, rc::Rc};
+use std::{cell::OnceCell, fmt, ops::RangeInclusive, rc::Rc};
 
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
@@ -134,10 +134,16 @@ impl Upstreams {
     }
 }
 
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.detail)
+    }
+}
+
 impl ConfigFault {
     /// What callers are told: which setting, and what would be right; never its value.
     pub(super) fn problem(&self) -> Problem {
-        Problem::new(Code::Misconfigured, format!("{} {}", self.name, self.detail))
+        Problem::new(Code::Misconfigured, self.to_string())
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::pin::Pin;
 
-use js_sys::{Promise, Reflect, Uint8Array};
+use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
-use web_sys::{ReadableStreamDefaultReader, Request, Response};
+use web_sys::{Request, Response};
 
 use crate::http::{BODY_BYTES_MAX, Reply};
 
-use super::prepared::Prepared;
+use super::{glue, prepared::Prepared};
 
 /// Path and query of an absolute URL, as the runtime normalised it. The query is without `?`.
 pub(super) fn path_and_query(url: &str) -> (&str, &str) {
@@ -39,16 +39,6 @@ pub(super) fn promise(work: impl Future<Output = Result<JsValue, JsValue>> + 'st
 
 /// Reads the body, up to one chunk more than is ever accepted: enough to see that it is too long.
 pub(super) async fn body(request: &Request) -> Result<Vec<u8>, JsValue> {
-    let Some(stream) = request.body() else { return Ok(Vec::new()) };
-    let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-    let mut body = Vec::new();
-    while body.len() <= BODY_BYTES_MAX {
-        let read = JsFuture::from(reader.read()).await?;
-        if Reflect::get(&read, &"done".into())?.is_truthy() {
-            break;
-        }
-        let chunk: Uint8Array = Reflect::get(&read, &"value".into())?.dyn_into()?;
-        body.extend(chunk.to_vec());
-    }
-    Ok(body)
+    let body: Uint8Array = JsFuture::from(glue::body_of(request, BODY_BYTES_MAX as u32)).await?.unchecked_into();
+    Ok(body.to_vec())
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use js_sys::Array;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use web_sys::Request;
 
@@ -15,17 +16,18 @@ use crate::{
 use super::{
     admin,
     config::{Config, ConfigFault, Upstreams, config, prefix},
-    convert,
+    convert, demands,
     env::Env,
     health,
+    mirror::{self, Mirrored},
     prepared::{self, Form},
     upstream,
-    verifier::{self, Context, Surroundings},
+    verifier::{self, Context, Read, Surroundings},
 };
 
 /// Every request enters here, with what most are decided by: each of these texts would otherwise be a call out of here and
 /// back. Gives a `Response`, a `Request` to be sent upstream, or a promise of either; what needs no I/O is answered without
-/// a promise.
+/// a promise. Or the names of copies in KV: then it is to be called again with these, in `mirrored`.
 ///
 /// # Errors
 /// None that a caller could mend: the entry answers any with 503.
@@ -35,9 +37,9 @@ pub fn decide(
     env: Env,
     context: Context,
     url: &str,
-    method: &str,
     authorization: Option<String>,
     workspace: Option<String>,
+    mirrored: Option<Array>,
 ) -> Result<JsValue, JsValue> {
     #[cfg(feature = "trap")]
     super::trap::in_sync(&request);
@@ -49,7 +51,7 @@ pub fn decide(
         return health::answer(&request, &env, query);
     }
     if endpoint == Endpoint::OpenApi {
-        return answer(&http::openapi(method, &prefix, query));
+        return answer(&http::openapi(&request.method(), &prefix, query));
     }
     let config = config(&env);
     let settings = match config.as_ref() {
@@ -61,7 +63,9 @@ pub fn decide(
         Endpoint::Health | Endpoint::OpenApi | Endpoint::Nothing => answer(&Problem::not_found().reply()),
         Endpoint::Verify | Endpoint::Whoami | Endpoint::Workspaces | Endpoint::Api => {
             let route = match endpoint {
-                Endpoint::Api => CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(method, path)),
+                Endpoint::Api => {
+                    CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(&request.method(), path))
+                }
                 _ => Ok(None),
             };
             if let Ok(Some(rule)) = route
@@ -76,11 +80,12 @@ pub fn decide(
                 Presented::Recognised(key) => key,
             };
             let environment = settings.upstreams.as_ref().and_then(Upstreams::environment);
-            let (form, demand) = match read(endpoint, method, route, query, workspace.as_deref(), environment) {
+            let (form, demand) = match read(endpoint, &request, route, query, workspace.as_deref(), environment) {
                 Ok(understood) => understood,
                 Err(problem) => return answer(&problem.reply()),
             };
-            verify(request, env, context, config.clone(), Verification::new(key, demand), form)
+            let read = mirrored.as_ref().map(Mirrored::of);
+            verify(request, env, context, config.clone(), Verification::new(key, demand), form, read)
         }
     }
 }
@@ -101,10 +106,11 @@ fn verify(
     config: Rc<Result<Config, ConfigFault>>,
     mut verification: Verification,
     form: Form,
+    read: Read,
 ) -> Result<JsValue, JsValue> {
     let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
     let around = Surroundings { env: &env, context: &context, settings };
-    let step = verifier::begin(&around, &mut verification);
+    let step = verifier::begin(&around, &mut verification, &read);
     #[cfg(feature = "trap")]
     let at_once = !super::trap::is_async(&request);
     #[cfg(not(feature = "trap"))]
@@ -114,6 +120,7 @@ fn verify(
             verifier::finish(&around, &verification, &verdict);
             return finish(verdict, &verification.key().digest, form, &request, settings);
         }
+        Step::ReadMirror(missing) => return Ok(mirror::names(verification.key(), missing).into()),
         step => step,
     };
     Ok(convert::promise(async move {
@@ -121,7 +128,10 @@ fn verify(
         #[cfg(feature = "trap")]
         super::trap::in_async(&request).await;
         let around = Surroundings { env: &env, context: &context, settings };
-        let verdict = verifier::go_on(&around, &mut verification, step).await;
+        let verdict = match verifier::go_on(&around, &mut verification, step, &read).await {
+            Ok(verdict) => verdict,
+            Err(missing) => return Ok(mirror::names(verification.key(), missing).into()),
+        };
         verifier::finish(&around, &verification, &verdict);
         finish(verdict, &verification.key().digest, form, &request, settings)
     })
@@ -147,21 +157,21 @@ fn trapped() {
 /// What the request asks for, and what its key must be good for.
 fn read(
     endpoint: Endpoint<'_>,
-    method: &str,
+    request: &Request,
     route: Result<Option<&Rule>, PathError>,
     query: &str,
     workspace: Option<&str>,
     environment: Option<Environment>,
-) -> Result<(Form, Demand), Problem> {
+) -> Result<(Form, Rc<Demand>), Problem> {
     match endpoint {
-        Endpoint::Verify => Ok((Form::Verdict, http::demand_of_query(query, workspace)?)),
+        Endpoint::Verify => Ok((Form::Verdict, demands::of_query(query, workspace)?)),
         Endpoint::Whoami | Endpoint::Workspaces => {
-            if method != "GET" && method != "HEAD" {
+            if !["GET", "HEAD"].contains(&request.method().as_str()) {
                 return Err(Problem::method_not_allowed("GET, HEAD"));
             }
             Parameters::parse(query).finish(&[])?;
             let form = if endpoint == Endpoint::Whoami { Form::Whoami } else { Form::Workspaces };
-            Ok((form, Demand { describe: true, ..Demand::default() }))
+            Ok((form, Demand { describe: true, ..Demand::default() }.into()))
         }
         _ => {
             let rule = route.map_err(|error| Problem::field("path", error.to_string()))?;
@@ -169,10 +179,10 @@ fn read(
             let workspace = http::named_workspace(workspace)?;
             let Some(demand) = rule.and_then(Rule::demand) else {
                 // It takes the keys that a rule without an environment takes.
-                return Ok((Form::NoRoute, Demand { environment, ..Demand::default() }));
+                return Ok((Form::NoRoute, Demand { environment, ..Demand::default() }.into()));
             };
             let environment = demand.environment.or(environment);
-            Ok((Form::Api, Demand { workspace, environment, ..demand.clone() }))
+            Ok((Form::Api, Demand { workspace, environment, ..demand.clone() }.into()))
         }
     }
 }

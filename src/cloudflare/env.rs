@@ -43,3 +43,7 @@ fn start() {
 pub fn init_state() -> JsValue {
     INIT_STATE.with(|state| state.into())
 }
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();

@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Duration,
 };
 
 use js_sys::{Array, Promise};
@@ -39,21 +38,23 @@ use super::{
     config::config,
     convert,
     env::Env,
+    glue,
     log::log,
     mirror,
     sql::{State, Storage},
     stub::{self, Asked, slot_of},
-    time::{now, pause, within},
+    time::{now, pause},
 };
 
-/// How much of a command's answer may be spent on waiting for KV.
-const MIRROR_WAIT: Duration = Duration::from_millis(300);
+/// How much of a command's answer may be spent on waiting for KV, in milliseconds.
+const MIRROR_WAIT_MS: u32 = 300;
 
-/// How often a command looks whether a put that another event began has come back.
-const MIRROR_POLL: Duration = Duration::from_millis(10);
+/// How often a command looks whether a put that another event began has come back, in milliseconds.
+const MIRROR_POLL_MS: u32 = 10;
 
-/// How long an alarm waits for the puts of one round. A slower put goes on by itself and holds up no other.
-const ALARM_WAIT: Duration = Duration::from_secs(1);
+/// How long an alarm waits for the puts of one round, in milliseconds. A slower put goes on by itself and holds up no
+/// other.
+const ALARM_WAIT_MS: u32 = 1_000;
 
 /// How soon an alarm rings again that left work behind.
 const ALARM_AGAIN_MS: u64 = 10;
@@ -123,7 +124,7 @@ impl Object {
         revoke_all::sweep(&shard.storage, now())?;
         let mut more = true;
         for _ in 0..ROUNDS_PER_ALARM {
-            more = self.deliver(&shard, ALARM_WAIT).await?;
+            more = self.deliver(&shard, ALARM_WAIT_MS).await?;
             if !more {
                 break;
             }
@@ -287,8 +288,8 @@ impl Object {
 
     /// Has the outdated copies put, and says whether KV has them all before the time for that is over.
     async fn mirrored(&self, shard: &Rc<Shard>, outdated: &[KvKey]) -> Result<bool, SqlError> {
-        let give_up_at = now().saturating_add_millis(MIRROR_WAIT.as_millis() as u64);
-        self.deliver(shard, MIRROR_WAIT).await?;
+        let give_up_at = now().saturating_add_millis(MIRROR_WAIT_MS.into());
+        self.deliver(shard, MIRROR_WAIT_MS).await?;
         loop {
             let mut waiting = false;
             let mut in_flight = false;
@@ -300,7 +301,7 @@ impl Object {
             if !waiting || !in_flight || now() >= give_up_at {
                 return Ok(!waiting);
             }
-            pause(MIRROR_POLL).await;
+            pause(MIRROR_POLL_MS).await;
         }
     }
 
@@ -314,9 +315,9 @@ impl Object {
         Ok(reply)
     }
 
-    /// Begins the puts that are due and waits for them, at most `patience`; the rest goes on by itself. True when all
+    /// Begins the puts that are due and waits for them, at most `patience_ms`; the rest goes on by itself. True when all
     /// came back and there may be more to do.
-    async fn deliver(&self, shard: &Rc<Shard>, patience: Duration) -> Result<bool, SqlError> {
+    async fn deliver(&self, shard: &Rc<Shard>, patience_ms: u32) -> Result<bool, SqlError> {
         let puts = shard.with_signing(&self.env, |signing| {
             shard.courier.borrow_mut().take_due(&shard.storage, signing, shard.slot, now())
         })?;
@@ -339,7 +340,7 @@ impl Object {
                 })
             })
             .collect();
-        Ok(within(patience, JsFuture::from(Promise::all(&deliveries))).await.is_ok())
+        Ok(JsFuture::from(glue::all_within(patience_ms, deliveries)).await.is_ok_and(|all| all.is_truthy()))
     }
 }
 
@@ -358,10 +359,10 @@ impl Shard {
     fn open(state: &State, env: &Env) -> Result<Self, SqlError> {
         let terms = match config(env).as_ref() {
             Ok(config) => config.terms,
-            Err(fault) => return Err(SqlError(format!("{fault:?}"))),
+            Err(fault) => return Err(SqlError(fault.to_string())),
         };
         let name = state.id().name().unwrap_or_default();
-        let slot = slot_of(&name).ok_or_else(|| SqlError(format!("{name:?} is not the name of a slot")))?;
+        let slot = slot_of(&name).ok_or_else(|| SqlError(format!("\"{name}\" is not the name of a slot")))?;
         let storage = Storage::of(state);
         schema::migrate(&storage, &hex::encode(random::<16>()?))?;
         let leases = RefCell::new(Leases::begin(&storage, terms, now())?);
@@ -372,7 +373,7 @@ impl Shard {
     fn with_peppers<T>(&self, env: &Env, body: impl FnOnce(&Peppers) -> Result<T, SqlError>) -> Result<T, SqlError> {
         match config(env).as_ref() {
             Ok(config) => body(&config.peppers),
-            Err(fault) => Err(SqlError(format!("{fault:?}"))),
+            Err(fault) => Err(SqlError(fault.to_string())),
         }
     }
 
@@ -383,7 +384,7 @@ impl Shard {
     ) -> Result<T, SqlError> {
         match config(env).as_ref() {
             Ok(config) => body(&config.signing),
-            Err(fault) => Err(SqlError(format!("{fault:?}"))),
+            Err(fault) => Err(SqlError(fault.to_string())),
         }
     }
 
@@ -439,6 +440,6 @@ impl Shard {
 
 fn random<const N: usize>() -> Result<[u8; N], SqlError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| SqlError(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|_| SqlError("no randomness".into()))?;
     Ok(bytes)
 }

@@ -6,14 +6,17 @@
 
 use std::cell::RefCell;
 
-use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use web_sys::{Headers, Response, ResponseInit};
+use js_sys::JsString;
+use wasm_bindgen::JsValue;
+use web_sys::Response;
 
 use crate::{
     credential::Digest,
     http::{Problem, Reply},
     policy::Decision,
 };
+
+use super::glue;
 
 /// What a key holder asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +35,10 @@ pub(super) enum Form {
 
 /// An answer, all in JavaScript, and as often as it is needed.
 pub(super) struct Prepared {
-    body: JsValue,
-    init: ResponseInit,
+    /// The answer without its body.
+    bare: Response,
+    /// None: `bare` is all of it, and serves every time.
+    body: Option<JsString>,
 }
 
 /// An answer that was given, and to what. A decision to allow names the key.
@@ -44,7 +49,8 @@ struct Given {
     answer: Prepared,
 }
 
-/// So many answers are kept, about 1 KB each. Which place one has depends on key and demand; the next one there takes it.
+/// So many answers are kept, about 1 KB each, in pairs. Which pair one belongs to depends on key and demand; a third one
+/// takes the place of the one before the last.
 const PLACES: usize = 2_048;
 
 thread_local! {
@@ -52,33 +58,20 @@ thread_local! {
     static INVALID_TOKEN: RefCell<Option<Prepared>> = const { RefCell::new(None) };
 }
 
-#[wasm_bindgen]
-extern "C" {
-    /// `Response`, made from a text that JavaScript has already.
-    #[wasm_bindgen(js_name = Response)]
-    type Ready;
-    #[wasm_bindgen(constructor, catch, js_class = "Response")]
-    fn new(body: &JsValue, init: &ResponseInit) -> Result<Ready, JsValue>;
-}
-
 impl Prepared {
     /// Makes an answer ready. One that the runtime refuses, which none of ours is, becomes an error that the entry answers
     /// with 503.
     pub(super) fn new(reply: &Reply) -> Result<Self, JsValue> {
-        let headers = Headers::new()?;
-        for (name, value) in &reply.headers {
-            headers.append(name, value)?;
-        }
-        let init = ResponseInit::new();
-        init.set_status(reply.status);
-        init.set_headers(&headers);
-        let body = if reply.body.is_empty() { JsValue::NULL } else { JsValue::from_str(&reply.body) };
-        Ok(Prepared { body, init })
+        let bare = glue::bare_response(reply.status, &glue::lines(&reply.headers)?)?;
+        Ok(Prepared { bare, body: (!reply.body.is_empty()).then(|| reply.body.as_ref().into()) })
     }
 
-    /// The answer, once more.
+    /// The answer.
     pub(super) fn response(&self) -> Result<Response, JsValue> {
-        Ok(Ready::new(&self.body, &self.init)?.unchecked_into())
+        match &self.body {
+            None => Ok(Clone::clone(&self.bare)),
+            Some(body) => glue::with_body(body, &self.bare),
+        }
     }
 }
 
@@ -94,19 +87,20 @@ pub(super) fn answer(
         if given.is_empty() {
             given.resize_with(PLACES, || None);
         }
-        let Some(place) = given.get_mut(place(digest, form, &decision)) else {
-            return Prepared::new(&reply(&decision))?.response();
-        };
-        if let Some(given) = place
-            && given.form == form
-            && given.in_grace == in_grace
-            && given.decision == decision
-        {
+        let first = place(digest, form, &decision);
+        let same = |given: &Given| given.form == form && given.in_grace == in_grace && given.decision == decision;
+        let mut kept = [first, first ^ 1].into_iter().filter_map(|place| given.get(place)?.as_deref());
+        if let Some(given) = kept.find(|given| same(given)) {
             return given.answer.response();
         }
         let answer = Prepared::new(&reply(&decision))?;
         let response = answer.response();
-        *place = Some(Box::new(Given { form, in_grace, decision, answer }));
+        if given.get(first).is_some_and(Option::is_some) {
+            given.swap(first, first ^ 1);
+        }
+        if let Some(place) = given.get_mut(first) {
+            *place = Some(Box::new(Given { form, in_grace, decision, answer }));
+        }
         response
     })
 }

@@ -13,6 +13,8 @@ use crate::{
     policy::UnixMillis,
 };
 
+use super::glue;
+
 #[wasm_bindgen]
 extern "C" {
     /// `DurableObjectState`.
@@ -44,14 +46,7 @@ extern "C" {
 
     /// `SqlStorage`.
     #[derive(Clone, Debug)]
-    type JsSql;
-    #[wasm_bindgen(method, catch, variadic)]
-    fn exec(this: &JsSql, statement: &str, parameters: &Array) -> Result<JsCursor, JsValue>;
-
-    /// `SqlStorageCursor`.
-    type JsCursor;
-    #[wasm_bindgen(method, catch)]
-    fn raw(this: &JsCursor) -> Result<JsValue, JsValue>;
+    pub type JsSql;
 }
 
 /// The storage of one object.
@@ -89,20 +84,10 @@ impl Sql for Storage {
         for parameter in parameters {
             bound.push(&to_js(parameter)?);
         }
-        let cursor = self.sql.exec(statement, &bound).map_err(error)?;
+        let rows = glue::rows(&self.sql, statement, bound).map_err(error)?;
         #[cfg(feature = "trap")]
         super::trap::after_statement(statement);
-        let rows = cursor.raw().map_err(error)?;
-        let rows = js_sys::try_iter(&rows).map_err(error)?.ok_or_else(|| SqlError("no rows to iterate".into()))?;
-        let mut read = Vec::new();
-        for row in rows {
-            let mut values = Row::new();
-            for value in Array::from(&row.map_err(error)?).iter() {
-                values.push(from_js(value)?);
-            }
-            read.push(values);
-        }
-        Ok(read)
+        rows.iter().map(|row| Array::from(&row).iter().map(from_js).collect()).collect()
     }
 
     fn atomically<T, E: From<SqlError>>(&self, body: impl FnOnce() -> Result<T, E>) -> Result<T, E> {

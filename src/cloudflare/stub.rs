@@ -1,11 +1,11 @@
 //! Asking the Authority.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
-use js_sys::{Object, Promise, Reflect};
-use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use js_sys::{Array, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Headers, Request, RequestInit, Response};
+use web_sys::Response;
 
 use crate::{authority::sync::SyncRequest, edge::Call};
 
@@ -13,24 +13,13 @@ use super::{
     config::{AUTHORITY_BINDING, Slot},
     convert::path_and_query,
     env::Env,
-    time::within,
+    glue,
+    time::now,
 };
 
-#[wasm_bindgen]
-extern "C" {
-    /// `DurableObjectNamespace`.
-    type Namespace;
-    #[wasm_bindgen(method, catch, js_name = getByName)]
-    fn get_by_name(this: &Namespace, name: &str, options: &JsValue) -> Result<Stub, JsValue>;
-
-    /// `DurableObjectStub`.
-    type Stub;
-    #[wasm_bindgen(method, catch)]
-    fn fetch(this: &Stub, request: &Request) -> Result<Promise, JsValue>;
-}
-
-/// How long an answer to administrators may take. Creating an object far away takes about a second; the entry gives up at five.
-const DEADLINE: Duration = Duration::from_millis(4_000);
+/// How long an answer to administrators may take, in milliseconds. Creating an object far away takes about a second; the
+/// entry gives up at five.
+const DEADLINE_MS: u32 = 4_000;
 
 /// The header that says who, in the caller's own product, orders something.
 pub(super) const ACTOR: &str = "x-keygate-actor";
@@ -88,39 +77,34 @@ impl Answer {
 
 /// Makes a sync and gives the text of its answer. Counts of uses are sent once: a second try tells when, and no count.
 pub(super) async fn sync(env: &Env, slot: &Slot, call: &Call) -> Result<String, Unreachable> {
-    let limit = Duration::from_millis(call.deadline_ms);
     // One limit for all of it, also for an answer that stops in the middle.
-    within(limit, Box::pin(sync_within(env, slot, &call.request, limit)))
-        .await
-        .unwrap_or_else(|_| Err(Unreachable("no answer in time".into())))
-}
-
-async fn sync_within(env: &Env, slot: &Slot, request: &SyncRequest, limit: Duration) -> Result<String, Unreachable> {
-    let answer = match sync_once(env, slot, request, limit).await {
+    let until = now().saturating_add_millis(call.deadline_ms);
+    let answered = match sync_once(env, slot, &call.request, call.deadline_ms).await {
         Err(failure) if may_repeat(&failure) => {
-            let mut again = SyncRequest { graced: 0, ..request.clone() };
+            let mut again = SyncRequest { graced: 0, ..call.request.clone() };
             again.uses.iter_mut().for_each(|used| used.count = 0);
-            sync_once(env, slot, &again, limit).await
+            sync_once(env, slot, &again, until.saturating_millis_since(now())).await
         }
         outcome => outcome,
     };
-    let answer = answer.map_err(thrown)?;
-    let text = answer.text().await?;
-    if answer.status == 200 { Ok(text) } else { Err(Unreachable(text)) }
+    let answer: Array = answered.map_err(thrown)?.unchecked_into();
+    let text = answer.get(1).as_string().ok_or_else(|| Unreachable("the answer is not text".into()))?;
+    if answer.get(0) == 200 { Ok(text) } else { Err(Unreachable(text)) }
 }
 
-async fn sync_once(env: &Env, slot: &Slot, request: &SyncRequest, limit: Duration) -> Result<Answer, JsValue> {
-    let body = request.text();
-    let question = Question { method: "POST", target: SYNC.into(), headers: Vec::new(), body: Some(body.as_bytes()) };
-    ask_once(env, slot, &question, limit).await
+async fn sync_once(env: &Env, slot: &Slot, request: &SyncRequest, limit_ms: u64) -> Result<JsValue, JsValue> {
+    let body = Uint8Array::from(request.text().as_bytes());
+    let limit_ms = u32::try_from(limit_ms).unwrap_or(DEADLINE_MS);
+    let head = format!("POST {SYNC}");
+    JsFuture::from(glue::ask_for_text(&namespace(env)?, &object(slot), &head, Some(body), limit_ms)?).await
 }
 
 /// Asks the Authority of a slot, and once more when the object was only being moved or replaced. Nothing is done twice by
 /// that: questions change nothing, and a command has an id.
 pub(super) fn ask<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) -> Asking<'a, Unreachable> {
     Box::pin(async move {
-        match ask_once(env, slot, question, DEADLINE).await {
-            Err(failure) if may_repeat(&failure) => ask_once(env, slot, question, DEADLINE).await.map_err(thrown),
+        match ask_once(env, slot, question).await {
+            Err(failure) if may_repeat(&failure) => ask_once(env, slot, question).await.map_err(thrown),
             outcome => outcome.map_err(thrown),
         }
     })
@@ -129,12 +113,16 @@ pub(super) fn ask<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) 
 /// Boxed, for it is asked in many places, and would be compiled into each.
 type Asking<'a, E> = Pin<Box<dyn Future<Output = Result<Answer, E>> + 'a>>;
 
-fn ask_once<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>, limit: Duration) -> Asking<'a, JsValue> {
+fn ask_once<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) -> Asking<'a, JsValue> {
     Box::pin(async move {
-        let asking = begin(env, slot, question)?;
-        let answered =
-            within(limit, JsFuture::from(asking)).await.map_err(|_| JsValue::from_str("no answer in time"))?;
-        let response: Response = answered?.unchecked_into();
+        let mut head = format!("{} {}", question.method, question.target);
+        for line in [glue::lines(&question.headers)?].iter().filter(|lines| !lines.is_empty()) {
+            head.push('\n');
+            head.push_str(line);
+        }
+        let body = question.body.filter(|body| !body.is_empty()).map(Uint8Array::from);
+        let asking = glue::ask(&namespace(env)?, &object(slot), &head, body, DEADLINE_MS)?;
+        let response: Response = JsFuture::from(asking).await?.unchecked_into();
         #[cfg(feature = "trap")]
         super::trap::lose_answer(question)?;
         Ok(Answer { status: response.status(), response })
@@ -189,33 +177,19 @@ pub(super) const CONDITION: &str = "/condition";
 const SYNC: &str = "/sync";
 const ADMIN: &str = "/admin/";
 
-/// The name of a slot's object. It is the object's identity: changing it would be losing the data.
-fn object_name(slot: u8) -> String {
-    format!("slot-{slot}")
+/// The name of a slot's object, and where it is to be. The name is its identity: changing it would be losing the data.
+fn object(slot: &Slot) -> String {
+    match &slot.location {
+        Some(location) => format!("slot-{} {location}", slot.number),
+        None => format!("slot-{}", slot.number),
+    }
 }
 
-fn begin(env: &Env, slot: &Slot, question: &Question<'_>) -> Result<Promise, JsValue> {
-    let namespace: Namespace = Reflect::get(env.as_ref(), &AUTHORITY_BINDING.into())?.unchecked_into();
-    let options = Object::new();
-    if let Some(location) = &slot.location {
-        Reflect::set(&options, &"locationHint".into(), &location.as_str().into())?;
-    }
-    // A stub is broken after an exception, so each call makes its own.
-    let stub = namespace.get_by_name(&object_name(slot.number), &options)?;
-    let headers = Headers::new()?;
-    for (name, value) in &question.headers {
-        headers.set(name, value)?;
-    }
-    let init = RequestInit::new();
-    init.set_method(question.method);
-    init.set_headers(&headers);
-    if let Some(body) = question.body.filter(|body| !body.is_empty()) {
-        init.set_body(&js_sys::Uint8Array::from(body));
-    }
-    stub.fetch(&Request::new_with_str_and_init(&format!("https://authority{}", question.target), &init)?)
+fn namespace(env: &Env) -> Result<JsValue, JsValue> {
+    Reflect::get(env.as_ref(), &AUTHORITY_BINDING.into())
 }
 
 fn thrown(error: JsValue) -> Unreachable {
     let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-    Unreachable(message.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}")))
+    Unreachable(message.or_else(|| error.as_string()).unwrap_or_else(|| "an exception without a message".into()))
 }

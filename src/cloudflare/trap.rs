@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashSet,
-    time::Duration,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -44,7 +43,7 @@ pub(super) fn is_async(request: &Request) -> bool {
 
 pub(super) async fn in_async(request: &Request) {
     if is_async(request) {
-        super::time::pause(Duration::from_millis(5)).await;
+        super::time::pause(5).await;
         panic!("a trap on purpose, after an await");
     }
 }

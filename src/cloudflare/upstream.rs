@@ -1,15 +1,14 @@
 //! Sending an allowed request on to the API behind Keygate.
 
-use js_sys::{Array, try_iter};
 use wasm_bindgen::JsValue;
-use web_sys::{Headers, Request, RequestInit, RequestRedirect};
+use web_sys::Request;
 
 use crate::{
     http::{GRACE, identity_headers, is_identity_header},
     policy::Principal,
 };
 
-use super::convert::path_and_query;
+use super::{convert::path_and_query, glue};
 
 /// The request for the upstream: the same method, path, query and body, the headers without the credential and without
 /// anything that claims to be ours, and then ours, unless the route is public and nobody is known. A redirect is the caller's to follow.
@@ -19,29 +18,17 @@ pub(super) fn request(
     principal: Option<&Principal>,
     in_grace: bool,
 ) -> Result<Request, JsValue> {
-    let headers = Headers::new()?;
-    for entry in try_iter(&request.headers())?.into_iter().flatten() {
-        let entry = Array::from(&entry?);
-        let (Some(name), Some(value)) = (entry.get(0).as_string(), entry.get(1).as_string()) else { continue };
-        if !is_identity_header(&name) && !name.eq_ignore_ascii_case("authorization") {
-            headers.append(&name, &value)?;
-        }
-    }
-    for (name, value) in principal.map(identity_headers).unwrap_or_default() {
-        headers.set(name, &value)?;
-    }
+    let names = glue::header_names(request);
+    let dropped: String = names
+        .lines()
+        .filter(|name| is_identity_header(name))
+        .fold("authorization".into(), |dropped, name| dropped + "\n" + name);
+    let mut set = principal.map(identity_headers).unwrap_or_default();
     if in_grace {
-        headers.set(GRACE.0, GRACE.1)?;
-    }
-    let init = RequestInit::new();
-    init.set_method(&request.method());
-    init.set_headers(&headers);
-    init.set_redirect(RequestRedirect::Manual);
-    if let Some(body) = request.body() {
-        init.set_body(&body);
+        set.push((GRACE.0, GRACE.1.into()));
     }
     let url = request.url();
     let (path, query) = path_and_query(&url);
     let url = if query.is_empty() { format!("{upstream}{path}") } else { format!("{upstream}{path}?{query}") };
-    Request::new_with_str_and_init(&url, &init)
+    glue::redirected(request, &url, &dropped, &glue::lines(&set)?)
 }

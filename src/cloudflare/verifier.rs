@@ -1,7 +1,7 @@
 //! The loop around the state machine of `edge`: reads KV, asks the Authority, keeps time. What requests share is one
 //! [`View`] per slot, plain data of the isolate.
 
-use std::{cell::RefCell, time::Duration};
+use std::cell::RefCell;
 
 use js_sys::Promise;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
@@ -9,7 +9,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::{
     authority::copy::SigningKeys,
-    edge::{Call, Evidence, Step, TELL_AFTER_MS, Verdict, Verification, View},
+    edge::{Call, Missing, Step, TELL_AFTER_MS, Verdict, Verification, View},
     policy::{Decision, UnixMillis},
 };
 
@@ -18,7 +18,8 @@ use super::{
     convert,
     env::Env,
     log::log,
-    mirror, stub,
+    mirror::Mirrored,
+    stub,
     time::{now, pause},
 };
 
@@ -38,27 +39,32 @@ pub(super) struct Surroundings<'a> {
     pub(super) settings: &'a Config,
 }
 
+/// What KV has, as far as that is known: none = it was not asked yet; `Some(None)`: it failed.
+pub(super) type Read = Option<Option<Mirrored>>;
+
 /// Goes as far as it can without I/O.
-pub(super) fn begin(around: &Surroundings<'_>, verification: &mut Verification) -> Step {
+pub(super) fn begin(around: &Surroundings<'_>, verification: &mut Verification, read: &Read) -> Step {
+    let step = with_view(around.settings, verification.key().account.slot, |view| verification.next(view, now()));
     // A slot that is not configured holds nothing we could ask.
-    with_view(around.settings, verification.key().account.slot, |view| verification.next(view, now()))
-        .unwrap_or(Step::Done(Verdict::Undetermined))
+    with_mirror(around, verification, step.unwrap_or(Step::Done(Verdict::Undetermined)), read)
 }
 
-/// Goes on from `step` to the verdict.
-pub(super) async fn go_on(around: &Surroundings<'_>, verification: &mut Verification, mut step: Step) -> Verdict {
+/// Goes on from `step` to the verdict, or to where it needs copies from KV: then it is to begin anew, with what KV has.
+///
+/// # Errors
+/// The copies that it needs.
+pub(super) async fn go_on(
+    around: &Surroundings<'_>,
+    verification: &mut Verification,
+    mut step: Step,
+    read: &Read,
+) -> Result<Verdict, Missing> {
     let Surroundings { env, settings, .. } = around;
     let slot = verification.key().account.slot;
     loop {
         let next = match step {
-            Step::Done(verdict) => return verdict,
-            Step::ReadMirror => {
-                let mirrored = mirror::read(env, verification.key()).await;
-                let evidence = mirrored
-                    .as_ref()
-                    .map(|found| Evidence { grant: found.grant.as_deref(), account: found.account.as_deref() });
-                with_view(settings, slot, |view| verification.mirror_read(view, &settings.signing, evidence, now()))
-            }
+            Step::Done(verdict) => return Ok(verdict),
+            Step::ReadMirror(missing) => return Err(missing),
             Step::Sync(call) => {
                 // It goes on when this request's client goes away, for it is what others wait for, too.
                 let syncing = behind(around, sync((*env).clone(), slot, *call));
@@ -66,12 +72,23 @@ pub(super) async fn go_on(around: &Surroundings<'_>, verification: &mut Verifica
                 with_view(settings, slot, |view| verification.next(view, now()))
             }
             Step::Wait(millis) => {
-                pause(Duration::from_millis(millis.into())).await;
+                pause(millis).await;
                 with_view(settings, slot, |view| verification.next(view, now()))
             }
         };
-        step = next.unwrap_or(Step::Done(Verdict::Undetermined));
+        step = with_mirror(around, verification, next.unwrap_or(Step::Done(Verdict::Undetermined)), read);
     }
+}
+
+/// The step behind `step`, if that is to read what was read before.
+fn with_mirror(around: &Surroundings<'_>, verification: &mut Verification, step: Step, read: &Read) -> Step {
+    let (Step::ReadMirror(_), Some(read)) = (&step, read) else { return step };
+    let evidence = read.as_ref().map(Mirrored::evidence);
+    let signing = &around.settings.signing;
+    with_view(around.settings, verification.key().account.slot, |view| {
+        verification.mirror_read(view, signing, evidence, now())
+    })
+    .unwrap_or(Step::Done(Verdict::Undetermined))
 }
 
 /// What is done behind the answer: the use is noted, and the lease renewed when it is half over.
@@ -94,7 +111,7 @@ pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, ver
     if tell {
         let env = around.env.clone();
         let _ = behind(around, async move {
-            pause(Duration::from_millis(TELL_AFTER_MS)).await;
+            pause(TELL_AFTER_MS as u32).await;
             // The first sync after a failure tells nothing yet.
             for _ in 0..2 {
                 let call = match config(&env).as_ref() {

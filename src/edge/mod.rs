@@ -25,4 +25,4 @@ mod view;
 
 pub use presentation::{Presented, present};
 pub use verification::{Evidence, Step, Verdict, Verification};
-pub use view::{Call, TELL_AFTER_MS, View};
+pub use view::{Call, Missing, TELL_AFTER_MS, View};

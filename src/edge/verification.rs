@@ -1,5 +1,7 @@
 //! The state machine behind a decision.
 
+use std::rc::Rc;
+
 use crate::{
     authority::{copy::SigningKeys, sync::Want},
     credential::RecognisedKey,
@@ -7,13 +9,13 @@ use crate::{
     policy::{Decision, Demand, UnixMillis, decide},
 };
 
-use super::view::{Call, Found, View};
+use super::view::{Call, Found, Missing, View};
 
 /// A request in the middle of being decided.
 #[derive(Debug)]
 pub struct Verification {
     key: RecognisedKey,
-    demand: Demand,
+    demand: Rc<Demand>,
     /// None until the first step.
     began: Option<Began>,
     /// KV has been read: whether it answered with something that was not to be believed.
@@ -36,8 +38,8 @@ struct Began {
 pub enum Step {
     /// Nothing: this is the verdict.
     Done(Verdict),
-    /// Read both copies from KV, then go on with [`Verification::mirror_read`].
-    ReadMirror,
+    /// Read from KV what is missing, then go on with [`Verification::mirror_read`].
+    ReadMirror(Missing),
     /// Ask the Authority, end that with [`View::answered`] or [`View::failed`], and go on with [`Verification::next`].
     Sync(Box<Call>),
     /// Wait for so many milliseconds, then go on with [`Verification::next`]: others are asking the Authority.
@@ -62,7 +64,7 @@ pub enum Verdict {
 pub struct Evidence<'a> {
     /// The signed copy of the grant.
     pub grant: Option<&'a str>,
-    /// The signed copy of the account.
+    /// The signed copy of the account; not needed where it was not missing.
     pub account: Option<&'a str>,
 }
 
@@ -83,8 +85,8 @@ const WAIT_MAX_MS: u32 = 32;
 impl Verification {
     /// A request with a recognised key. Nothing has been looked at yet.
     #[must_use]
-    pub fn new(key: RecognisedKey, demand: Demand) -> Self {
-        Verification { key, demand, began: None, mirror: None, failures: None, syncs: 0, waits: 0 }
+    pub fn new(key: RecognisedKey, demand: impl Into<Rc<Demand>>) -> Self {
+        Verification { key, demand: demand.into(), began: None, mirror: None, failures: None, syncs: 0, waits: 0 }
     }
 
     /// The key that is being decided about.
@@ -111,8 +113,8 @@ impl Verification {
                 }
                 // Issuing is in no feed, so an earlier word does not do where the Authority itself must be asked.
                 Found::Unknown if !self.demand.strict || self.syncs > 0 => return Step::Done(Verdict::Unknown),
-                Found::Missing if self.mirror.is_none() => return Step::ReadMirror,
-                Found::Unknown | Found::Missing => {}
+                Found::Missing(missing) if self.mirror.is_none() => return Step::ReadMirror(missing),
+                Found::Unknown | Found::Missing(_) => {}
             }
         } else if (!self.demand.strict || planted!(GraceForStrict))
             && view.is_in_grace(now)
@@ -134,7 +136,8 @@ impl Verification {
         let mut believed = true;
         if let Some(Evidence { grant, account }) = evidence {
             believed &= grant.is_some_and(|text| view.offer_grant(signing, &self.key.digest, text));
-            believed &= account.is_some_and(|text| view.offer_account(signing, self.key.account.number, text));
+            believed &= account.is_some_and(|text| view.offer_account(signing, self.key.account.number, text))
+                || view.has_account(self.key.account.number);
         }
         self.mirror = Some(!believed);
         self.next(view, now)

@@ -75,6 +75,15 @@ struct Lease {
     flight: u64,
 }
 
+/// Copies that are not at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// That of the grant. The account of a key is often known by other keys of its.
+    Grant,
+    /// Those of the grant and of its account.
+    Both,
+}
+
 /// A decision's evidence.
 pub(super) enum Found {
     /// The copies that decide.
@@ -82,7 +91,7 @@ pub(super) enum Found {
     /// The Authority has said that there is no such key.
     Unknown,
     /// Not at hand.
-    Missing,
+    Missing(Missing),
 }
 
 impl View {
@@ -154,13 +163,21 @@ impl View {
 
     /// What is at hand about `key`. It counts only with a lease or in grace.
     pub(super) fn find(&mut self, key: &RecognisedKey, now: UnixMillis) -> Found {
+        let account = self.cache.account(key.account.number);
+        let missing = if account.is_some() { Missing::Grant } else { Missing::Both };
         if let Some(grant) = self.cache.grant(&key.digest)
-            && let Some(account) = self.cache.account(key.account.number)
+            && let Some(account) = account
         {
             let fit = grant.account == key.account && grant.environment == key.environment && account.id == key.account;
-            return if fit || planted!(CopiesOfOthersFit) { Found::Both(grant, account) } else { Found::Missing };
+            let fit = fit || planted!(CopiesOfOthersFit);
+            return if fit { Found::Both(grant, account) } else { Found::Missing(Missing::Both) };
         }
-        if self.cache.is_unknown(&key.digest, now) { Found::Unknown } else { Found::Missing }
+        if self.cache.is_unknown(&key.digest, now) { Found::Unknown } else { Found::Missing(missing) }
+    }
+
+    /// True if the copy of an account is at hand.
+    pub(super) fn has_account(&mut self, number: u32) -> bool {
+        self.cache.account(number).is_some()
     }
 
     /// Takes a signed grant from wherever; true if it is believable.

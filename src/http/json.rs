@@ -5,7 +5,7 @@
 
 use crate::{
     credential::joined,
-    json::{Json, Object},
+    json::{Json, Object, quoted},
 };
 
 use super::problem::{Code, Problem};
@@ -117,7 +117,8 @@ impl<'a> Members<'a> {
         }
         let Some(name) = self.members.left() else { return Ok(()) };
         let takes = if self.known.is_empty() { "none".into() } else { joined(&self.known, ", ") };
-        Err(Problem::field(name, format!("The body has an unknown member {name:?}; it takes {takes}.")))
+        let detail = format!("The body has an unknown member {}; it takes {takes}.", quoted(name));
+        Err(Problem::field(name, detail))
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{parameters::Parameters, problem::Problem, reply::Reply};
+use super::{
+    parameters::Parameters,
+    problem::Problem,
+    reply::{Reply, with_first_replaced},
+};
 
 /// Made from the product itself by `tests/openapi`, which also fails when it is no longer what the product does.
 const DOCUMENT: &str = include_str!("openapi.json");
@@ -20,8 +24,11 @@ pub fn openapi(method: &str, prefix: &str, query: &str) -> Reply {
         return problem.reply();
     }
     let server = format!("\"{prefix}\"");
-    let document =
-        if server == SERVER { Cow::Borrowed(DOCUMENT) } else { Cow::Owned(DOCUMENT.replacen(SERVER, &server, 1)) };
+    let document = if server == SERVER {
+        Cow::Borrowed(DOCUMENT)
+    } else {
+        Cow::Owned(with_first_replaced(DOCUMENT, SERVER, &server))
+    };
     Reply::of_json(200, document)
 }
 

@@ -1,6 +1,6 @@
 //! Query parameters, read strictly: each at most once unless it may repeat, and none that nobody knows.
 
-use crate::credential::joined;
+use crate::{credential::joined, json::quoted};
 
 use super::problem::Problem;
 
@@ -46,7 +46,8 @@ impl Parameters {
             None => Ok(()),
             Some((name, _)) => {
                 let takes = if known.is_empty() { "none".into() } else { joined(known, ", ") };
-                Err(Problem::field(name.clone(), format!("There is no parameter {name:?} here; it takes {takes}.")))
+                let detail = format!("There is no parameter {} here; it takes {takes}.", quoted(&name));
+                Err(Problem::field(name, detail))
             }
         }
     }

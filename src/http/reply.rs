@@ -40,3 +40,11 @@ impl Reply {
         self
     }
 }
+
+/// `text` with `to` in place of the first `from`.
+pub(super) fn with_first_replaced(text: &str, from: &str, to: &str) -> String {
+    // `str::find` brings 4 KB of search for what is there once per answer.
+    let at = text.as_bytes().windows(from.len()).position(|window| window == from.as_bytes());
+    let parts = at.and_then(|at| Some((text.get(..at)?, text.get(at.checked_add(from.len())?..)?)));
+    parts.map_or_else(|| text.to_owned(), |(before, behind)| [before, to, behind].concat())
+}

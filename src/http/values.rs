@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     credential::{Brand, Environment, WorkspaceId},
-    json::{FromJson, Json, all},
+    json::{FromJson, Json, all, quoted},
     policy::{AccountStatus, ApiAccess, FEATURE, Fields, Role, ScopeSet, UnixMillis, WORKSPACES_MAX, is_feature},
 };
 
@@ -179,7 +179,7 @@ pub fn workspaces(value: Json<'_>) -> Result<Vec<WorkspaceId>, String> {
     }
     let mut ids = Vec::with_capacity(given.len());
     for text in given {
-        let wrong = || format!("{}; {text:?} is none, or stands there twice", expected());
+        let wrong = || format!("{}; {} is none, or stands there twice", expected(), quoted(&text));
         let id = WorkspaceId::parse(&text).filter(|id| !ids.contains(id)).ok_or_else(wrong)?;
         ids.push(id);
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Json, Object};
+use super::{Json, Object, quoted};
 
 /// How deep lists and objects may lie in each other, so that no text exhausts the stack.
 pub const DEPTH_MAX: u8 = 32;
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
     /// What stands behind the name of a member.
     fn member(&mut self, before: &[(Cow<'a, str>, Json<'a>)], name: &str, depth: u8) -> Result<Json<'a>, Error> {
         if before.iter().any(|(given, _)| given == name) {
-            return Err(self.fault(format!("the member {name:?} stands twice")));
+            return Err(self.fault(format!("the member {} stands twice", quoted(name))));
         }
         self.expect(b':', "\":\" is expected")?;
         self.value(depth)

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::credential::joined;
+use crate::{credential::joined, json::quoted};
 
 use super::scope::{Scope, ScopeSet};
 
@@ -146,21 +146,30 @@ impl fmt::Display for FieldsError {
         match self {
             Self::Resource { resource } => write!(
                 f,
-                "{resource:?}: expected the name of a resource as in scopes, a lowercase letter and then up to 31 \
-                 lowercase letters, digits, `_` or `-`"
+                "{}: expected the name of a resource as in scopes, a lowercase letter and then up to 31 lowercase \
+                 letters, digits, `_` or `-`",
+                quoted(resource)
             ),
-            Self::ResourceRepeated { resource } => write!(f, "{resource:?}: name each resource once"),
+            Self::ResourceRepeated { resource } => write!(f, "{}: name each resource once", quoted(resource)),
             Self::Empty { resource } => {
-                write!(f, "{resource:?}: name at least one field, or leave the resource out to allow all of them")
+                write!(
+                    f,
+                    "{}: name at least one field, or leave the resource out to allow all of them",
+                    quoted(resource)
+                )
             }
             Self::Name { resource, name } => write!(
                 f,
-                "{resource:?}, {name:?}: expected the name of a field, 1 to {NAME_MAX} letters, digits, `_`, `.` or `-`"
+                "{}, {}: expected the name of a field, 1 to {NAME_MAX} letters, digits, `_`, `.` or `-`",
+                quoted(resource),
+                quoted(name)
             ),
-            Self::Repeated { resource, name } => write!(f, "{resource:?}, {name:?}: name each field once"),
+            Self::Repeated { resource, name } => {
+                write!(f, "{}, {}: name each field once", quoted(resource), quoted(name))
+            }
             Self::TooLong => write!(f, "expected at most {FIELDS_BYTES_MAX} bytes as JSON in all"),
             Self::NotReached { resource } => {
-                write!(f, "{resource:?}: no scope of the key reaches this resource; grant one, or leave it out")
+                write!(f, "{}: no scope of the key reaches this resource; grant one, or leave it out", quoted(resource))
             }
         }
     }

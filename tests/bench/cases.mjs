@@ -29,12 +29,12 @@ export const PAIRS = [
   ...["warm", "forged"].map((name) => ["oauth", name]),
 ];
 
-/** Starts a Worker for each pair, and looks at its answers. */
-export async function startPairs(pairs, { keys, kv, build }) {
+/** Starts a Worker for each pair, and looks at its answers. `bundle`: that of Keygate, if not the usual one. */
+export async function startPairs(pairs, { keys, kv, build, bundle, v8Flags }) {
   const peersKv = await kv.open(keys.peers);
   const started = [];
   for (const [worker, name] of pairs) {
-    const running = await startPair(worker, name, { keys, kv, build, peersKv });
+    const running = await startPair(worker, name, { keys, kv, build, peersKv, bundle, v8Flags });
     started.push(running);
     await takeLease(running);
     await check(running, keys);
@@ -56,30 +56,31 @@ export function manyRules() {
   return Array.from({ length: RULES }, (_, n) => rule(`/v1/resource-${n}/{id}`)).join("\n");
 }
 
-async function startPair(worker, name, { keys, kv, build, peersKv }) {
+async function startPair(worker, name, { keys, kv, build, peersKv, bundle = "keygate", v8Flags }) {
+  const start = (one) => startWorker(one, v8Flags);
   const { status, texts, path, next } = requestsOf(name, keys);
   const pair = { worker, name, status, path, texts };
   if (worker === "floor") {
-    pair.server = await startWorker(plainWorker(join(build, "floor.js")));
+    pair.server = await start(plainWorker(join(build, "floor.js")));
     pair.status = 200;
   } else if (worker === "floor-rust") {
-    pair.server = await startWorker(rustWorker(join(build, "floor-rust")));
+    pair.server = await start(rustWorker(join(build, "floor-rust")));
   } else if (worker === "keygate") {
     // The Authority puts what was missing into KV, so for the case `authority` KV loses what it is given.
     const empty = name === "authority";
     const mirror = ["zipf", "kv"].includes(name) ? [...keys.mirror, ...keys.copies] : keys.mirror;
     pair.kvPort = await kv.open(empty ? [] : mirror, { lossy: empty });
     const env = empty ? { KEYGATE_SLOTS: MANY_SLOTS } : {};
-    const bundle = join(build, name === "routes" ? "keygate-routes" : "keygate");
-    pair.server = await startWorker(keygateWorker(bundle, pair.kvPort, { env, objects: keys.objects }));
+    const folder = join(build, name === "routes" ? "keygate-routes" : bundle);
+    pair.server = await start(keygateWorker(folder, pair.kvPort, { env, objects: keys.objects }));
   } else if (worker === "oauth") {
     pair.kvPort = await kv.open([]);
-    pair.server = await startWorker(plainWorker(join(build, "oauth.js"), pair.kvPort));
+    pair.server = await start(plainWorker(join(build, "oauth.js"), pair.kvPort));
     pair.texts = await tokens(pair.server, keys, name);
   } else {
     assert.ok(PEERS.includes(worker));
     pair.kvPort = peersKv;
-    pair.server = await startWorker(plainWorker(join(build, `${worker}.js`), peersKv));
+    pair.server = await start(plainWorker(join(build, `${worker}.js`), peersKv));
   }
   const requests = pair.texts.map((key) => requestBytes(key, path));
   // Rounds go on where the one before ended: a cold key is one that was not asked for lately.

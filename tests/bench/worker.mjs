@@ -70,13 +70,13 @@ export function keygateWorker(bundle, kvPort, { env = {}, objects, around = [] }
 }
 
 /** Starts a Worker: `{url, port, pid, cpuMicros(), residentBytes(), stop()}`. */
-export async function startWorker(worker) {
+export async function startWorker(worker, v8Flags = []) {
   const directory = temporaryDirectory("bench");
   const executable = guardedWorkerd();
   const objects = join(directory, "objects");
   cpSync(worker.objects ?? temporaryDirectory("objects"), objects, { recursive: true });
   const config = join(directory, "config.capnp");
-  writeFileSync(config, capnp(worker, directory, objects));
+  writeFileSync(config, capnp(worker, directory, objects, v8Flags));
   const running = spawn(executable.path, ["serve", "--control-fd=3", config], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
   let log = "";
   for (const stream of [running.stdout, running.stderr]) stream.setEncoding("utf8").on("data", (said) => (log += said));
@@ -126,7 +126,7 @@ async function listening(running, log) {
   throw new Error(`workerd ended before it listened:\n${log()}`);
 }
 
-function capnp({ modules: list, bindings, kvPort, authority }, directory, objects) {
+function capnp({ modules: list, bindings, kvPort, authority }, directory, objects, v8Flags) {
   const { date, flags } = compatibility();
   const embedded = list.map(({ name, path, wasm, text: code }) => {
     if (code !== undefined) return `(name = ${text(name)}, esModule = ${text(code)})`;
@@ -149,6 +149,7 @@ function capnp({ modules: list, bindings, kvPort, authority }, directory, object
     ))`);
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
+  v8Flags = [${v8Flags.map(text).join(", ")}],
   services = [
     ${services.join(",\n    ")}
   ],

@@ -8,7 +8,7 @@ use keygate::{
         sync::SyncAnswer,
     },
     credential::Digest,
-    edge::Step,
+    edge::{Missing, Step},
 };
 
 use super::{
@@ -74,7 +74,7 @@ fn answers_out_of_order_take_nothing_back() {
     assert_eq!(isolate.at_hand(&tenant.key), None, "the copy from before the change did not enter");
     // The lease is that of the second.
     shard.advance(LEASE_MS - 1);
-    assert_eq!(isolate.ask(&tenant.key), Step::ReadMirror);
+    assert_eq!(isolate.ask(&tenant.key), Step::ReadMirror(Missing::Grant));
 }
 
 #[test]

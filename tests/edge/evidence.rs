@@ -1,13 +1,14 @@
 //! The order of evidence: what a request asks for, and when it gives up.
 
 use keygate::{
-    edge::{Evidence, Step, Verdict, Verification},
+    credential::RecognisedKey,
+    edge::{Evidence, Missing, Step, Verdict, Verification},
     policy::Decision,
 };
 
 use super::{
     isolate::{Isolate, LEASE_MS, Tenant, is_allowed, is_denied, plain, strict, unknown},
-    support::Shard,
+    support::{Shard, new_key},
 };
 
 #[test]
@@ -42,7 +43,7 @@ fn a_fresh_lease_without_the_copies_reads_kv_and_asks_the_authority_only_if_that
         let mut isolate = Isolate::synced(&shard);
         let mut verification = plain(&tenant.key);
         let now = isolate.now();
-        assert_eq!(verification.next(&mut isolate.view, now), Step::ReadMirror);
+        assert_eq!(verification.next(&mut isolate.view, now), Step::ReadMirror(Missing::Both));
         match (verification.mirror_read(&mut isolate.view, &shard.signing, found, now), refresh) {
             (Step::Done(verdict), None) => assert!(is_allowed(&verdict)),
             (Step::Sync(call), Some(refresh)) => {
@@ -58,6 +59,29 @@ fn a_fresh_lease_without_the_copies_reads_kv_and_asks_the_authority_only_if_that
             (step, _) => panic!("{step:?} on {found:?}"),
         }
     }
+}
+
+#[test]
+fn an_account_that_is_at_hand_is_not_read_from_kv_again_for_another_of_its_keys() {
+    let shard = Shard::new();
+    let tenant = Tenant::new(&shard, "Acme");
+    let (second, _) = shard.issue(tenant.account, new_key());
+    let key = RecognisedKey { digest: second.digest, ..tenant.key };
+    let (grant, _) = shard.copies(&key.digest, tenant.account);
+    let mut isolate = Isolate::synced(&shard);
+    assert!(is_allowed(&isolate.decide(&tenant.key)));
+    let mut verification = plain(&key);
+    let now = isolate.now();
+    assert_eq!(verification.next(&mut isolate.view, now), Step::ReadMirror(Missing::Grant));
+    let found = Some(Evidence { grant: grant.as_deref(), account: None });
+    let step = verification.mirror_read(&mut isolate.view, &shard.signing, found, now);
+    assert!(matches!(step, Step::Done(verdict) if is_allowed(&verdict)));
+    // Once it has changed, it is.
+    tenant.suspend(&shard, true);
+    isolate.sync();
+    let mut verification = plain(&key);
+    let now = isolate.now();
+    assert_eq!(verification.next(&mut isolate.view, now), Step::ReadMirror(Missing::Both));
 }
 
 #[test]
@@ -88,7 +112,7 @@ fn a_lease_that_ends_while_kv_is_read_is_noticed() {
     let mut isolate = Isolate::synced(&shard);
     shard.advance(LEASE_MS - 1);
     let mut verification = plain(&tenant.key);
-    assert_eq!(verification.next(&mut isolate.view, shard.now()), Step::ReadMirror);
+    assert_eq!(verification.next(&mut isolate.view, shard.now()), Step::ReadMirror(Missing::Both));
     shard.advance(1);
     let evidence = Some(Evidence { grant: Some(&grant), account: Some(&account) });
     let step = verification.mirror_read(&mut isolate.view, &shard.signing, evidence, shard.now());
@@ -103,7 +127,7 @@ fn a_change_that_is_applied_while_kv_is_read_is_noticed() {
     let (grant, account) = tenant.copies(&shard);
     let mut isolate = Isolate::synced(&shard);
     let mut verification = plain(&tenant.key);
-    assert_eq!(verification.next(&mut isolate.view, shard.now()), Step::ReadMirror);
+    assert_eq!(verification.next(&mut isolate.view, shard.now()), Step::ReadMirror(Missing::Both));
     tenant.revoke(&shard);
     isolate.sync();
     let evidence = Some(Evidence { grant: Some(&grant), account: Some(&account) });

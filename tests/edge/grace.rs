@@ -3,7 +3,7 @@
 use keygate::{
     authority::lease::Terms,
     edge::{Step, Verdict, Verification},
-    policy::Decision,
+    policy::{Decision, Demand},
 };
 
 use super::{
@@ -31,7 +31,7 @@ fn grace_begins_with_a_failure_and_ends_with_its_time() {
     let shard = Shard::new();
     let tenant = Tenant::new(&shard, "Acme");
     let mut isolate = after_the_lease(&shard, &tenant);
-    let mut verification = Verification::new(tenant.key, Default::default());
+    let mut verification = Verification::new(tenant.key, Demand::default());
     let Step::Sync(call) = verification.next(&mut isolate.view, shard.now()) else { panic!("grace without a failure") };
     isolate.fail(&call);
     assert!(is_in_grace(&verification.next(&mut isolate.view, shard.now())), "it asked in vain");

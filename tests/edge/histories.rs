@@ -246,7 +246,7 @@ impl World {
     fn go_on(&mut self, mut request: Request, step: impl FnOnce(&mut Verification, &mut View, &Shard) -> Step) {
         match step(&mut request.verification, &mut self.views[request.view], &self.shard) {
             Step::Done(verdict) => self.check(&request, &verdict),
-            Step::ReadMirror => self.reading.push(request),
+            Step::ReadMirror(_) => self.reading.push(request),
             Step::Wait(_) => self.waiting.push(request),
             Step::Sync(call) => {
                 self.syncs.push(Sync { view: request.view, call: *call, answer: None, request: Some(request) });
@@ -376,7 +376,7 @@ impl World {
         loop {
             step = match step {
                 Step::Done(verdict) => return verdict,
-                Step::ReadMirror => {
+                Step::ReadMirror(_) => {
                     let (grant, account) = (random().get(grants), random().get(accounts));
                     let evidence = Evidence { grant: Some(grant), account: Some(account) };
                     verification.mirror_read(view, &shard.signing, Some(evidence), shard.now())

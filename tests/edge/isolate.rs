@@ -149,7 +149,7 @@ impl<'s> Isolate<'s> {
     pub fn believes(&mut self, key: &RecognisedKey, copies: (&str, &str)) -> Option<Verdict> {
         let mut verification = plain(key);
         let now = self.now();
-        assert_eq!(verification.next(&mut self.view, now), Step::ReadMirror);
+        assert!(matches!(verification.next(&mut self.view, now), Step::ReadMirror(_)));
         let evidence = Evidence { grant: Some(copies.0), account: Some(copies.1) };
         match verification.mirror_read(&mut self.view, &self.shard.signing, Some(evidence), now) {
             Step::Done(verdict) => Some(verdict),
@@ -168,7 +168,7 @@ impl<'s> Isolate<'s> {
         for _ in 0..10 {
             step = match step {
                 Step::Done(verdict) => return verdict,
-                Step::ReadMirror => {
+                Step::ReadMirror(_) => {
                     let nothing = Some(Evidence::default());
                     verification.mirror_read(&mut self.view, &self.shard.signing, nothing, self.shard.now())
                 }
@@ -191,7 +191,7 @@ impl<'s> Isolate<'s> {
                 self.void(&call);
                 None
             }
-            Step::ReadMirror => None,
+            Step::ReadMirror(_) => None,
             Step::Wait(_) => panic!("nobody else is asking"),
         }
     }

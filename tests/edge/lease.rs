@@ -2,7 +2,7 @@
 
 use keygate::{
     authority::lease::Terms,
-    edge::{Step, Verdict},
+    edge::{Missing, Step, Verdict},
 };
 
 use super::{
@@ -166,7 +166,7 @@ fn that_a_key_is_unknown_is_believed_until_the_lease_ends_that_came_with_it() {
     isolate.sync();
     assert_eq!(isolate.at_hand(&unknown(1)), Some(Verdict::Unknown));
     shard.advance(1);
-    assert_eq!(isolate.ask(&unknown(1)), Step::ReadMirror, "the lease goes on, the evidence does not");
+    assert_eq!(isolate.ask(&unknown(1)), Step::ReadMirror(Missing::Both), "the lease goes on, the evidence does not");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn that_a_key_is_unknown_is_not_believed_any_more_once_the_clock_was_set() {
     back(&shard, 3_600_000);
     assert_eq!(isolate.at_hand(&unknown(1)), None);
     isolate.sync();
-    assert_eq!(isolate.ask(&unknown(1)), Step::ReadMirror);
+    assert_eq!(isolate.ask(&unknown(1)), Step::ReadMirror(Missing::Both));
 }
 
 #[test]

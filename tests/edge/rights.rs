@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use keygate::{
     authority::copy::{AccountCopy, GrantCopy},
     credential::{Environment, WorkspaceId},
-    edge::{Evidence, Step, Verdict, Verification},
+    edge::{Evidence, Missing, Step, Verdict, Verification},
     http::{Problem, Reply, identity_headers},
     policy::{Account, Decision, Demand, Fields, Grant, KeyStatus, Scope, ScopeSet, UnixMillis, Workspace},
 };
@@ -42,7 +42,7 @@ impl Case {
 
     fn decide_in(&self, isolate: &mut Isolate, demand: Demand) -> Decision {
         let mut verification = Verification::new(self.tenant.key, demand);
-        assert_eq!(verification.next(&mut isolate.view, self.shard.now()), Step::ReadMirror);
+        assert_eq!(verification.next(&mut isolate.view, self.shard.now()), Step::ReadMirror(Missing::Both));
         let grant = self.grant.sign(&self.shard.signing, &self.tenant.key.digest).unwrap();
         let account = self.account.sign(&self.shard.signing).unwrap();
         let evidence = Some(Evidence { grant: Some(&grant), account: Some(&account) });

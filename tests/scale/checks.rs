@@ -45,7 +45,7 @@ fn nothing_is_lost_or_counted_twice() {
         let waiting = model.waiting();
         assert!(measures.requests > 1_000);
         assert_eq!(measures.requests, decided + waiting, "every request ends once");
-        assert_eq!(measures.kv_reads % 2, 0, "a grant and an account");
+        assert!(measures.kv_in_vain < measures.kv_reads);
         assert!(measures.kv_cold <= measures.kv_reads);
 
         let sent: u64 = measures.sent.iter().sum();

@@ -69,7 +69,7 @@ pub struct Measures {
     pub kv_reads: u64,
     pub kv_cold: u64,
     pub kv_writes: u64,
-    /// Times that KV was read, and the copies were not believed or one was missing.
+    /// Copies that were read, where they or the others of the same request were not believed or missing.
     pub kv_in_vain: u64,
     /// Syncs that isolates sent: for a request, to renew a lease, to tell uses, to tell uses at once again.
     pub sent: [u64; 4],

@@ -8,7 +8,7 @@ use keygate::{
         command::{AccountChange, Command, Edit, KeyChange},
         outbox::{KvKey, Put},
     },
-    edge::{Call, Evidence, Step, TELL_AFTER_MS, Verdict, Verification, View},
+    edge::{Call, Evidence, Missing, Step, TELL_AFTER_MS, Verdict, Verification, View},
     policy::{Decision, Demand, UnixMillis},
 };
 
@@ -105,8 +105,8 @@ struct Pending {
     key: u32,
     began: u64,
     path: Path,
-    /// What KV will say, while it is asked.
-    read: Option<Said>,
+    /// How many copies KV is asked for, and what it will say.
+    read: Option<(u64, Said)>,
 }
 
 pub struct Model<'p> {
@@ -329,11 +329,11 @@ impl<'p> Model<'p> {
         let now = self.clock();
         let Some(pending) = &mut self.pending[number] else { return };
         let view = &mut self.isolates[pending.isolate].view;
-        let step = if let Some(said) = pending.read.take() {
+        let step = if let Some((asked, said)) = pending.read.take() {
             let evidence =
                 said.as_ref().map(|[grant, account]| Evidence { grant: grant.as_deref(), account: account.as_deref() });
             let step = pending.verification.mirror_read(view, &self.population.signing, evidence, now);
-            self.measures.kv_in_vain += u64::from(!matches!(step, Step::Done(_)));
+            self.measures.kv_in_vain += if matches!(step, Step::Done(_)) { 0 } else { asked };
             step
         } else {
             pending.verification.next(view, now)
@@ -350,16 +350,20 @@ impl<'p> Model<'p> {
                     self.finish(&pending, &verdict);
                 }
             }
-            Step::ReadMirror => {
+            Step::ReadMirror(missing) => {
                 let key = pending.verification.key();
                 let location = self.isolates[pending.isolate].location;
-                let names = [KvKey::grant(&key.digest), KvKey::account(key.account)];
-                let [grant, account] = names.map(|name| self.mirror.read(location, name, self.now, &mut self.random));
-                self.measures.kv_reads += 2;
-                self.measures.kv_cold += u64::from(grant.cold) + u64::from(account.cold);
-                let micros = grant.micros.max(account.micros);
+                let account = (missing == Missing::Both).then_some(KvKey::account(key.account));
+                let (mut micros, asked) = (0, 1 + u64::from(account.is_some()));
+                self.measures.kv_reads += asked;
+                let copies = [Some(KvKey::grant(&key.digest)), account].map(|name| {
+                    let read = self.mirror.read(location, name?, self.now, &mut self.random);
+                    self.measures.kv_cold += u64::from(read.cold);
+                    micros = micros.max(read.micros);
+                    read.copy
+                });
                 pending.path = Path::Mirror;
-                pending.read = Some((micros < KV_DEADLINE_US).then_some([grant.copy, account.copy]));
+                pending.read = Some((asked, (micros < KV_DEADLINE_US).then_some(copies)));
                 self.at(self.now + micros.min(KV_DEADLINE_US), Event::GoOn(number));
             }
             Step::Sync(call) => {

@@ -103,7 +103,7 @@ const LINES: &[Line] = &[
     ("KV reads/s; of them cold; not believed or missing", |run| {
         let Measures { kv_reads, kv_cold, kv_in_vain, seconds, .. } = run.measures;
         let share = |count: u64| percent(count as f64 / kv_reads.max(1) as f64);
-        format!("{}; {}; {}", short(kv_reads as f64 / seconds), share(kv_cold), share(2 * kv_in_vain))
+        format!("{}; {}; {}", short(kv_reads as f64 / seconds), share(kv_cold), share(kv_in_vain))
     }),
     ("rows written a day: heartbeats; usage; alarms; commands", |run| {
         let rows = &run.measures;

@@ -24,7 +24,7 @@ points! {
     DeployedNoOldPepper, DeployedWire, QuestionOfOtherVersion, AnswerOfOtherVersion, CopyOfOtherVersion, LongSleep,
     Lured, IsolateCutOff,
     // The verifier.
-    Forged, OldPepper, FromCache, ReadMirror, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
+    Forged, OldPepper, FromCache, ReadMirror, ReadGrantAlone, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
     SecondSync, Undetermined, Unknown, UnknownRemembered, AllowedInGrace, DeniedInGrace, StrictAllowed,
     StrictDenied, Renewal, Told, ResetApplied, ResetOfNothing, LowMoved, LateLow, ResetShortens, RefreshAsked,
     DeniedRevoked, DeniedDisabled, DeniedSuspended, DeniedNoAccess, DeniedScope, DeniedExpired, DeniedNotYet,

@@ -8,7 +8,7 @@ use keygate::{
         sync::{SyncAnswer, SyncRequest},
     },
     credential::RecognisedKey,
-    edge::{Call, Evidence, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View},
+    edge::{Call, Evidence, Missing, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View},
     policy::{Decision, Demand, UnixMillis},
 };
 
@@ -17,6 +17,7 @@ use super::{
     deploys::{Deploy, OLD_PEPPER},
     knobs::Fault,
     lens::Lens,
+    mirror::Text,
     object::{Question, What},
     rng::{Clock, MS, Micros, SECOND},
     truth::Key,
@@ -46,7 +47,10 @@ pub struct Request {
     verification: Verification,
     waited: bool,
     syncs: u32,
-    mirror: bool,
+    /// Which copies it wants from KV.
+    wants: Option<Missing>,
+    /// What KV said; `Some(None)` = it failed.
+    read: Option<Option<(Text, Text)>>,
 }
 
 pub const UNKNOWN: usize = usize::MAX;
@@ -172,7 +176,8 @@ impl World {
             verification,
             waited: false,
             syncs: 0,
-            mirror: false,
+            wants: None,
+            read: None,
         };
         self.drive(request, Resume::Next);
     }
@@ -185,24 +190,26 @@ impl World {
         }
         let now = self.clock(isolate);
         let shown = self.tick(isolate, shard, now);
-        let read = (resume == Resume::Mirror).then(|| self.read_mirror(&request)).flatten();
+        if resume == Resume::Mirror {
+            // The entry keeps nothing of a request but what KV said, and begins anew.
+            request.read = Some(self.read_mirror(&request));
+            request.verification = Verification::new(*request.verification.key(), request.demand.clone());
+        }
         let place = &mut self.isolates[isolate];
         let view = &mut place.lenses[shard].view;
-        let step = match resume {
-            Resume::Next => request.verification.next(view, now),
-            Resume::Mirror => {
-                let evidence = read
-                    .as_ref()
-                    .map(|(grant, account)| Evidence { grant: grant.as_deref(), account: account.as_deref() });
-                request.verification.mirror_read(view, &place.deploy.signing, evidence, now)
-            }
-        };
+        let mut step = request.verification.next(view, now);
+        if let (Step::ReadMirror(_), Some(read)) = (&step, &request.read) {
+            let evidence =
+                read.as_ref().map(|(grant, account)| Evidence { grant: grant.as_deref(), account: account.as_deref() });
+            step = request.verification.mirror_read(view, &place.deploy.signing, evidence, now);
+        }
+        let read_now = resume == Resume::Mirror && matches!(request.read, Some(Some(_)));
         match step {
             Step::Done(verdict) => {
-                if resume == Resume::Mirror && read.is_some() {
+                if read_now {
                     self.met(Point::MirrorBelieved);
                 }
-                if request.syncs == 0 && !request.mirror && matches!(verdict, Verdict::Decided(_)) {
+                if request.syncs == 0 && request.wants.is_none() && matches!(verdict, Verdict::Decided(_)) {
                     self.met(Point::FromCache);
                 }
                 if verdict == Verdict::Unknown && request.syncs == 0 {
@@ -210,14 +217,17 @@ impl World {
                 }
                 self.finish(&request, &verdict, now, shown);
             }
-            Step::ReadMirror => {
+            Step::ReadMirror(missing) => {
                 self.met(Point::ReadMirror);
-                request.mirror = true;
+                if missing == Missing::Grant {
+                    self.met(Point::ReadGrantAlone);
+                }
+                request.wants = Some(missing);
                 let delay = self.rng.latency(10 * MS, 500 * MS);
                 self.park(request, delay, Resume::Mirror);
             }
             Step::Sync(call) => {
-                if resume == Resume::Mirror && read.is_some() {
+                if read_now {
                     self.met(Point::MirrorNotBelieved);
                 }
                 self.met(if request.waited { Point::WaitedThenAsked } else { Point::AskedAuthority });
@@ -243,7 +253,7 @@ impl World {
     }
 
     /// None = KV fails.
-    fn read_mirror(&mut self, request: &Request) -> Option<(super::mirror::Text, super::mirror::Text)> {
+    fn read_mirror(&mut self, request: &Request) -> Option<(Text, Text)> {
         let faults = self.has(Fault::Kv);
         if self.now < self.kv.outage_until || faults && self.rng.chance(50) {
             self.met(Point::KvReadFailed);
@@ -252,7 +262,11 @@ impl World {
         let key = request.verification.key();
         let (digest, account) = (key.digest, key.account);
         let location = self.isolates[request.isolate].location;
-        let [grant, account] = [KvKey::grant(&digest), KvKey::account(account)].map(|name| {
+        let wanted = [(KvKey::grant(&digest), true), (KvKey::account(account), request.wants != Some(Missing::Grant))];
+        let [grant, account] = wanted.map(|(name, wanted)| {
+            if !wanted {
+                return None;
+            }
             let (value, cached) = self.kv.read(&mut self.rng, location, &name.text(), faults, self.now);
             if cached {
                 self.coverage.met(if value.is_some() { Point::KvStale } else { Point::KvCachedMiss });

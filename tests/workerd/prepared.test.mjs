@@ -75,3 +75,41 @@ test("after each change the answers are new ones, and again the same as in an is
     }
   }
 });
+
+test("what stands around Keygate cannot change an answer that others get, too", async () => {
+  const around = `
+    import keygate, { Authority } from "./entry.js";
+    export { Authority };
+    export default {
+      async fetch(request, env, ctx) {
+        const answer = await keygate.fetch(request, env, ctx);
+        if (!request.headers.has("x-spoil")) return answer;
+        const spoil = [
+          (headers) => headers.set("x-keygate-account-id", "acct_0000000000"),
+          (headers) => headers.append("x-keygate-scopes", "*"),
+          (headers) => headers.delete("cache-control"),
+        ];
+        const refused = spoil.filter((one) => {
+          try {
+            one(answer.headers);
+          } catch (error) {
+            return error instanceof TypeError;
+          }
+        });
+        return new Response(refused.length);
+      },
+    };
+  `;
+  const own = await startWorkerd({ around });
+  try {
+    const { key } = await issueKey(own, await createAccount(own), { scopes: ["contacts:read"] });
+    const first = await verify(own, key);
+    assert.equal(first.headers["x-keygate-scopes"], "contacts:read");
+    for (let times = 0; times < 3; times += 1) {
+      assert.equal((await verify(own, key, "", { headers: { "X-Spoil": "1" } })).text, "3");
+      assert.equal(transcript(await verify(own, key)), transcript(first));
+    }
+  } finally {
+    await own.stop();
+  }
+});

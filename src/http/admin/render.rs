@@ -17,7 +17,12 @@ use crate::{
     policy::UnixMillis,
 };
 
-use super::{super::reply::Reply, place::Cursor, platform::platform, settings};
+use super::{
+    super::reply::{Reply, with_first_replaced},
+    place::Cursor,
+    platform::platform,
+    settings,
+};
 
 /// The answer to a command, as it is kept for a repetition: with placeholders for what is not known yet, or must not be
 /// stored. Nothing that a caller chooses can contain them, for no control character is accepted anywhere.
@@ -67,10 +72,10 @@ pub fn stored(answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> Sto
 /// The answer to a command. `mirrored` says whether KV has the change already.
 #[must_use]
 pub fn complete(answer: &StoredAnswer, text: Option<&KeyText>, mirrored: bool) -> Reply {
-    let mut body = answer.body.replacen(MIRRORED_JSON, if mirrored { "true" } else { "false" }, 1);
+    let mut body = with_first_replaced(&answer.body, MIRRORED_JSON, if mirrored { "true" } else { "false" });
     if let Some(text) = text {
         // A key's text is ASCII without anything that JSON would escape.
-        body = body.replacen(KEY_JSON, &format!("\"{}\"", text.expose()), 1);
+        body = with_first_replaced(&body, KEY_JSON, &format!("\"{}\"", text.expose()));
     }
     let reply = Reply::of_json(answer.status, body);
     if answer.version == NO_VERSION { reply } else { with_version(reply, answer.version) }

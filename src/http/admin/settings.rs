@@ -5,7 +5,7 @@ use crate::{
         command::Edit,
         settings::{ACCESS_LEVELS_MAX, AccessLevel, AccessLevels, NamePolicy, Settings, SettingsChange},
     },
-    json::{FromJson, Json, ObjectWriter, ToJson},
+    json::{FromJson, Json, ObjectWriter, ToJson, quoted},
     policy::{CATALOGUE_MAX, Catalogue, CatalogueEntry, DESCRIPTION_MAX, VERBS_MAX},
 };
 
@@ -79,9 +79,9 @@ fn access_levels(value: Json<'_>) -> Result<AccessLevels, String> {
 }
 
 fn one_level(name: &str, level: Json<'_>) -> Result<AccessLevel, String> {
-    let expected = |what: &str| format!("right, and is not at {name:?}: expected {what}");
+    let expected = |what: &str| format!("right, and is not at {}: expected {what}", quoted(name));
     let name = access_level(Json::Text(name.into()))
-        .map_err(|what| format!("an object whose names are {what}, and {name:?} is not"))?;
+        .map_err(|what| format!("an object whose names are {what}, and {} is not", quoted(name)))?;
     let mut members = level.object().ok_or_else(|| expected("an object {\"description\": …, \"scopes\": […]}"))?;
     let description = match members.take("description") {
         None | Some(Json::Null) => None,
@@ -92,7 +92,7 @@ fn one_level(name: &str, level: Json<'_>) -> Result<AccessLevel, String> {
     let scopes = members.take("scopes").ok_or_else(|| expected("`scopes`"))?;
     let scopes = values::scopes(scopes).map_err(|what| expected(&format!("`scopes` to be {what}")))?;
     match members.left() {
-        Some(unknown) => Err(expected(&format!("description and scopes, not {unknown:?}"))),
+        Some(unknown) => Err(expected(&format!("description and scopes, not {}", quoted(unknown)))),
         None => Ok(AccessLevel { name, description, scopes }),
     }
 }

@@ -4,7 +4,7 @@
 use keygate::{
     authority::copy::{AccountCopy, CopyFault, GrantCopy},
     credential::{AccountRef, Digest},
-    edge::{Evidence, Step, Verdict, Verification, View},
+    edge::{Evidence, Missing, Step, Verdict, Verification, View},
     policy::{AccountStatus, Decision, Demand, KeyStatus, MAX_SCOPES, Principal, Scope, UnixMillis},
 };
 
@@ -172,7 +172,7 @@ fn verification() -> Verification {
 /// The verdict when KV has this; none = the Authority is to say.
 fn mirrored(evidence: Option<Evidence<'_>>) -> Option<Verdict> {
     let (mut view, mut verification) = (leased(), verification());
-    assert_eq!(verification.next(&mut view, NOW), Step::ReadMirror);
+    assert_eq!(verification.next(&mut view, NOW), Step::ReadMirror(Missing::Both));
     match verification.mirror_read(&mut view, &SIGNING, evidence, NOW) {
         Step::Done(verdict) => Some(verdict),
         Step::Sync(call) => {
@@ -194,7 +194,7 @@ fn answered(grant: &str, account: &str) -> Option<Verdict> {
     assert!(view.answered(&call, &answer, &SIGNING, NOW));
     match verification.next(&mut view, NOW) {
         Step::Done(verdict) => Some(verdict),
-        Step::ReadMirror => None,
+        Step::ReadMirror(_) => None,
         step => panic!("{step:?}"),
     }
 }

@@ -127,7 +127,7 @@ fn answer_is_applied(text: &str, mut view: View) {
             assert_eq!(verdict, Verdict::Unknown, "{text:?}");
             assert!(grants().any(|copy| copy.is_none()) && answer.lease_ms > 0, "{text:?}");
         }
-        Step::ReadMirror | Step::Sync(_) => {}
+        Step::ReadMirror(_) | Step::Sync(_) => {}
         Step::Wait(_) => panic!("nobody else is asking"),
     }
 }

@@ -1,0 +1,118 @@
+// What Rust would otherwise say in many calls: each one, and each text that crosses, takes longer than what is done here.
+// Nothing here decides anything. Every promise settles, for whoever waits in Rust for one that does not is never freed.
+
+/** An answer without a body. It is given to many requests, so its headers refuse to be changed, as those of `fetch` do. */
+export function bareResponse(status, lines) {
+  const response = new Response(null, { status, headers: headers(lines) });
+  Object.setPrototypeOf(response.headers, shared);
+  return response;
+}
+
+const refusing = {
+  value() {
+    throw new TypeError("The headers of this answer are shared, and cannot be changed. Make a new one of it.");
+  },
+};
+const shared = Object.create(Headers.prototype, { append: refusing, delete: refusing, set: refusing });
+
+/** The same with a body. */
+export function withBody(body, response) {
+  return new Response(body, response);
+}
+
+/** `Headers` from lines: a name, a colon, a value. */
+function headers(lines) {
+  const headers = new Headers();
+  for (const line of lines === "" ? [] : lines.split("\n")) {
+    const at = line.indexOf(":");
+    headers.append(line.slice(0, at), line.slice(at + 1));
+  }
+  return headers;
+}
+
+/** What `promise` resolves to within `ms` milliseconds. */
+function within(ms, promise) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("no answer in time")), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** Resolves after `ms` milliseconds. */
+export function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Resolves when all of `promises` have, or after `ms` milliseconds: to true if they have. */
+export function allWithin(ms, promises) {
+  return within(ms, Promise.all(promises)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The body of a request, up to one chunk more than `most` bytes. */
+export async function bodyOf(request, most) {
+  const chunks = [];
+  let length = 0;
+  const reader = request.body?.getReader();
+  while (reader !== undefined && length <= most) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    length += value.length;
+  }
+  const body = new Uint8Array(length);
+  for (const chunk of chunks.reverse()) body.set(chunk, (length -= chunk.length));
+  return body;
+}
+
+/** The names of a request's headers, in lines. */
+export function headerNames(request) {
+  return [...request.headers.keys()].join("\n");
+}
+
+/** `request` for another URL: without the headers in the lines `dropped`, with those in the lines `set`. */
+export function redirected(request, url, dropped, set) {
+  const { method, body } = request;
+  const sent = new Headers(request.headers);
+  for (const name of dropped.split("\n")) sent.delete(name);
+  for (const [name, value] of headers(set)) sent.set(name, value);
+  return new Request(url, { method, headers: sent, body, redirect: "manual" });
+}
+
+/**
+ * Asks a Durable Object. `object`: its name, and behind a space where it is to be created, if that is said. `head`: method, a
+ * space and the target, and then lines of headers.
+ */
+export function ask(namespace, object, head, body, ms) {
+  const [name, locationHint] = object.split(" ");
+  const [first, lines] = cut(head, "\n");
+  const [method, target] = cut(first, " ");
+  // A stub is broken after an exception, so each call makes its own.
+  const stub = namespace.getByName(name, { locationHint });
+  return within(ms, stub.fetch(new Request(`https://authority${target}`, { method, headers: headers(lines), body })));
+}
+
+/** The same for a text: status and body. */
+export function askForText(namespace, object, head, body, ms) {
+  const begun = Date.now();
+  return ask(namespace, object, head, body, ms).then((response) =>
+    within(ms + begun - Date.now(), response.text()).then((text) => [response.status, text]),
+  );
+}
+
+/** Puts a value into KV. `metadata` is JSON. */
+export function put(namespace, name, value, metadata, ms) {
+  return within(ms, namespace.put(name, value, { metadata: JSON.parse(metadata) }));
+}
+
+/** The rows of a statement. */
+export function rows(sql, statement, parameters) {
+  return [...sql.exec(statement, ...parameters).raw()];
+}
+
+function cut(text, by) {
+  const at = text.indexOf(by);
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}
