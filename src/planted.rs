@@ -28,6 +28,7 @@ mod chosen {
     thread_local! {
         static BUG: Cell<Option<&'static str>> = const { Cell::new(None) };
         static FEED_ROWS: Cell<Option<u64>> = const { Cell::new(None) };
+        static CHUNK: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
     /// From now on this thread has this bug, and no other.
@@ -50,15 +51,31 @@ mod chosen {
     pub(crate) fn feed_rows(usual: u64) -> u64 {
         FEED_ROWS.get().unwrap_or(usual)
     }
+
+    /// From now on plans are executed in this thread so many keys at a time; none = as many as there should be.
+    pub fn shorten_chunks(keys: Option<u32>) {
+        CHUNK.set(keys);
+    }
+
+    /// How many keys of a plan are revoked at a time.
+    pub(crate) fn chunk(usual: u32) -> u32 {
+        CHUNK.get().unwrap_or(usual)
+    }
 }
 
 #[cfg(feature = "planted")]
-pub(crate) use chosen::feed_rows;
+pub use chosen::{choose, is, shorten_chunks, shorten_feed};
 #[cfg(feature = "planted")]
-pub use chosen::{choose, is, shorten_feed};
+pub(crate) use chosen::{chunk, feed_rows};
 
 /// How many rows a feed holds.
 #[cfg(not(feature = "planted"))]
 pub(crate) const fn feed_rows(usual: u64) -> u64 {
+    usual
+}
+
+/// How many keys of a plan are revoked at a time.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn chunk(usual: u32) -> u32 {
     usual
 }

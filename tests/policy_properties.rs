@@ -1,6 +1,7 @@
 //! Properties of the policy: each compares the code with a second, independent statement of the same rule.
 
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -9,8 +10,9 @@
 
 use keygate::credential::{AccountRef, Digest, Environment, KeyId, WorkspaceId};
 use keygate::policy::{
-    Access, Account, AccountStatus, ApiAccess, CanonicalPath, Decision, Demand, Denial, Fields, Grant, KeyStatus,
-    Methods, Pattern, RevokedBefore, RouteTable, Rule, Scope, ScopeSet, UnixMillis, Workspace, decide, parse_demand,
+    Access, Account, AccountStatus, Address, AllowedIps, ApiAccess, CanonicalPath, Decision, Demand, Denial, Fields,
+    Grant, KeyStatus, Methods, Pattern, RevokedBefore, RouteTable, Rule, Scope, ScopeSet, UnixMillis, Workspace,
+    decide, parse_demand,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -60,21 +62,37 @@ fn grant() -> impl Strategy<Value = Grant> {
     let workspaces = prop::option::of(prop::collection::vec(workspace_id(), 0..3));
     let fields =
         select(vec![vec![], vec![("contacts", vec!["name"])], vec![("contacts", vec!["name"]), ("jobs", vec!["id"])]]);
-    let limits = (workspaces, fields, 1..5_u64);
+    let allowed_ips =
+        prop::option::weighted(0.3, select(vec!["192.0.2.0/24", "::ffff:192.0.2.0/121", "2001:db8::/32"]));
+    let limits = (workspaces, fields, 1..5_u64, allowed_ips);
     (account_ref(), environment(), prop::collection::vec(scope(), 0..4), status, time(), time(), limits).prop_map(
-        |(account, environment, scopes, status, not_before, expires_at, (workspaces, fields, issued_at))| Grant {
+        |(
+            account,
+            environment,
+            scopes,
+            status,
+            not_before,
+            expires_at,
+            (workspaces, fields, issued_at, allowed_ips),
+        )| Grant {
             id: KeyId::of(&Digest::from_bytes([7; 24])),
             account,
             environment,
             scopes: ScopeSet::new(scopes).unwrap(),
             workspaces,
             fields: Fields::new(fields).unwrap(),
+            allowed_ips: allowed_ips.map(|block| AllowedIps::parse([block]).unwrap()),
             status,
             not_before,
             expires_at,
             issued_at,
         },
     )
+}
+
+/// In some of the blocks above, in none, or not known.
+fn address() -> impl Strategy<Value = Option<Address>> {
+    select(vec!["192.0.2.1", "192.0.2.200", "198.51.100.1", "2001:db8::1", "unknown"]).prop_map(Address::parse)
 }
 
 fn account() -> impl Strategy<Value = Account> {
@@ -166,6 +184,18 @@ fn feature_is_on(account: &Account, platform: &[String], demand: &Demand) -> boo
     demand.feature.as_ref().is_none_or(|feature| on.iter().any(|name| name == feature))
 }
 
+/// Byte by byte.
+fn address_is_allowed(grant: &Grant, address: Option<Address>) -> bool {
+    let is = |text: &str| address == Address::parse(text) && address.is_some();
+    let Some(allowed) = &grant.allowed_ips else { return true };
+    match allowed.iter().next() {
+        Some("192.0.2.0/24") => is("192.0.2.1") || is("192.0.2.200"),
+        Some("::ffff:192.0.2.0/121") => is("192.0.2.1"),
+        Some("2001:db8::/32") => is("2001:db8::1"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The workspace that counts, or what is wrong with it.
 fn workspace_of(grant: &Grant, account: &Account, demand: &Demand) -> Result<Option<WorkspaceId>, Denial> {
     let usable = usable(grant, account);
@@ -195,16 +225,18 @@ proptest! {
 
     #[test]
     fn allows_exactly_what_all_conditions_allow(
-        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time())
+        (grant, account, platform, demand, address, now) in
+            (grant(), account(), features(), demand(), address(), time())
     ) {
         let good = key_is_good(&grant, &account, &demand, now);
         let active = account_is_active(&grant, &account);
         let on = feature_is_on(&account, &platform, &demand);
         let workspace = workspace_of(&grant, &account, &demand);
         let sufficient = rights_suffice(&grant, &demand);
-        match decide(&grant, &account, &platform, &demand, now) {
+        let here = address_is_allowed(&grant, address);
+        match decide(&grant, &account, &platform, &demand, address, now) {
             Decision::Allow(principal) => {
-                prop_assert!(good && active && on && sufficient);
+                prop_assert!(good && here && active && on && sufficient);
                 prop_assert_eq!(principal.key_id, grant.id);
                 prop_assert_eq!(principal.account, grant.account);
                 prop_assert_eq!(principal.environment, grant.environment);
@@ -235,14 +267,15 @@ proptest! {
                 prop_assert!(!good);
                 prop_assert!(!explain || account.explain_refusals);
             }
-            Decision::Deny(Denial::AccountInactive(_)) => prop_assert!(good && !active),
-            Decision::Deny(Denial::FeatureDisabled) => prop_assert!(good && active && !on),
+            Decision::Deny(Denial::AddressForbidden) => prop_assert!(good && !here),
+            Decision::Deny(Denial::AccountInactive(_)) => prop_assert!(good && here && !active),
+            Decision::Deny(Denial::FeatureDisabled) => prop_assert!(good && here && active && !on),
             Decision::Deny(denial @ (Denial::WorkspaceRequired | Denial::WorkspaceForbidden)) => {
-                prop_assert!(good && active && on);
+                prop_assert!(good && here && active && on);
                 prop_assert_eq!(workspace, Err(denial));
             }
             Decision::Deny(Denial::InsufficientScope { required, missing }) => {
-                prop_assert!(good && active && on && workspace.is_ok() && !sufficient);
+                prop_assert!(good && here && active && on && workspace.is_ok() && !sufficient);
                 prop_assert_eq!(&required[..], &demand.scopes[..]);
                 prop_assert!(!missing.is_empty());
                 let rest = required.into_iter().filter(|scope| !missing.contains(scope)).collect::<Vec<_>>();
@@ -255,20 +288,22 @@ proptest! {
     /// Naming a workspace answers a demand for one, so it is no widening where one is needed.
     #[test]
     fn who_is_denied_less_is_denied_more(
-        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time()),
+        (grant, account, platform, demand, address, now) in
+            (grant(), account(), features(), demand(), address(), time()),
         by in (0..5_u8, scope(), workspace_id(), select(vec!["beta", "export"])),
     ) {
         prop_assume!(!(by.0 == 2 && demand.workspace_required));
-        let is_allowed = |demand: &Demand| matches!(decide(&grant, &account, &platform, demand, now), Decision::Allow(_));
+        let is_allowed = |demand: &Demand| matches!(decide(&grant, &account, &platform, demand, address, now), Decision::Allow(_));
         let wider = widened(&demand, by);
         prop_assert!(is_allowed(&demand) || !is_allowed(&wider), "{:?}", wider);
     }
 
     #[test]
     fn an_archived_or_foreign_workspace_never_passes(
-        (grant, account, platform, demand, now) in (grant(), account(), features(), demand(), time())
+        (grant, account, platform, demand, address, now) in
+            (grant(), account(), features(), demand(), address(), time())
     ) {
-        if let Decision::Allow(principal) = decide(&grant, &account, &platform, &demand, now)
+        if let Decision::Allow(principal) = decide(&grant, &account, &platform, &demand, address, now)
             && let Some(id) = principal.workspace
         {
             prop_assert!(account.workspaces.iter().any(|workspace| workspace.id == id));

@@ -10,11 +10,12 @@ use crate::{
 use super::{
     audit::{self, AuditHead, Change},
     command::{AccountChange, Answer, Edit, Failure, NewAccount, Refusal, Work, derive},
+    due::OverKeys,
     feed::{self, FeedSubject},
     meta,
     outbox::KvKey,
     record::{AccountRecord, Revoked, RevokedAll},
-    sql::{Columns, Sql, SqlError, at_most_one, each},
+    sql::{Columns, Sql, SqlError, Wide, at_most_one, each, narrow},
 };
 
 /// How many account numbers are tried. With 10⁶ accounts in a slot one is taken once in 4,300; eight in a row, never.
@@ -45,6 +46,7 @@ pub(super) fn create<S: Sql>(work: &Work<'_, S>, new: &NewAccount) -> Result<(An
         audit_head: AuditHead { number: 0, hash: audit::NO_HASH.into() },
         revoked_all: RevokedAll::default(),
         workspaces: Vec::new(),
+        keys_due: None,
     };
     sql.run(
         "INSERT INTO accounts (number, created, version, name, external_id, brand, status, max_active_keys,
@@ -84,7 +86,7 @@ pub(super) fn change<S: Sql>(
     id: AccountRef,
     change: &AccountChange,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
-    let was = get(work.sql, id)?.ok_or(Refusal::NotFound)?;
+    let was = named(work.sql, id)?;
     work.order.precondition.check(was.version)?;
     let mut record = was.clone();
     let change = change.clone();
@@ -106,7 +108,7 @@ pub(super) fn change<S: Sql>(
     if !same || record.default_scopes != was.default_scopes {
         record.settings.check(&record.default_scopes, work.circumstances.catalogue)?;
     }
-    store_change(work, was, record)
+    store_change(work, &was, record)
 }
 
 /// Changes the account with this external id, or creates one. Who asks has found out which shard has it.
@@ -133,7 +135,7 @@ pub(super) fn request_access<S: Sql>(
     environment: Environment,
     note: Option<&str>,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
-    let was = get(work.sql, id)?.ok_or(Refusal::NotFound)?;
+    let was = named(work.sql, id)?;
     let mut record = was.clone();
     let access = match environment {
         Environment::Live => &mut record.api_access.live,
@@ -149,17 +151,17 @@ pub(super) fn request_access<S: Sql>(
     }
     *access = Access::Requested;
     record.settings.access_note = note.map(str::to_owned);
-    store_change(work, was, record)
+    store_change(work, &was, record)
 }
 
 /// Stores what an account has become. What its keys may do goes into the feed; what only people read does not.
 fn store_change<S: Sql>(
     work: &Work<'_, S>,
-    was: AccountRecord,
+    was: &AccountRecord,
     mut record: AccountRecord,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let (sql, id) = (work.sql, record.id);
-    if record == was {
+    if record == *was {
         return Ok((Answer::Account(record), Vec::new()));
     }
     record.version = meta::next_sequence(sql)?;
@@ -206,14 +208,20 @@ pub(super) fn get(sql: &impl Sql, id: AccountRef) -> Result<Option<AccountRecord
     at_most_one(rows)?.map(|row| read(row, id.slot)).transpose()
 }
 
-/// Reads up to `limit` accounts created before sequence `before`, newest first; without their workspaces.
+/// The same for a command that cannot do without it.
+pub(super) fn named(sql: &impl Sql, id: AccountRef) -> Result<AccountRecord, Failure> {
+    get(sql, id)?.ok_or(Failure::Refused(Refusal::NotFound))
+}
+
+/// Reads up to `limit` accounts created before sequence `before`, newest first; without their workspaces, and each with
+/// the sequence it was created at in the second list.
 pub(super) fn list(
     sql: &impl Sql,
     slot: u8,
     external_id: Option<&str>,
     before: u64,
     limit: u32,
-) -> Result<Vec<(u64, AccountRecord)>, SqlError> {
+) -> Result<(Vec<AccountRecord>, Vec<u64>), SqlError> {
     // Two statements, so that each is answered by an index of its own.
     let condition = if external_id.is_some() { "external_id = ?3" } else { "?3 IS NULL" };
     let rows = sql.run(
@@ -222,45 +230,60 @@ pub(super) fn list(
         ),
         &[before.into(), limit.into(), external_id.map(str::to_owned).into()],
     )?;
-    each(rows, |mut row| Ok((row.number()?, read(row, slot)?)))
+    let mut created = Vec::new();
+    let listed = each(rows, |mut row| {
+        created.push(row.number()?);
+        read(row, slot)
+    })?;
+    Ok((listed, created))
 }
 
-const COLUMNS: &str = "number, version, name, external_id, brand, status, max_active_keys, api_access, features,
+const COLUMNS: &str = "brand, status, api_access, number, version, name, external_id, max_active_keys, features,
     default_scopes, created_at, created_by, audit_number, audit_hash,
     revoked_live, revoked_live_at, revoked_test, revoked_test_at, revoked_admin, revoked_admin_at, settings";
 
 const WORKSPACES: &str = "(SELECT json_group_array(json_object('id', id, 'name', name)) FROM
     (SELECT id, name FROM workspaces WHERE account = accounts.number AND archived_at IS NULL ORDER BY created))";
 
-fn read(mut row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
-    Ok(AccountRecord {
-        id: AccountRef { slot, number: narrow(row.number()?)? },
-        version: row.number()?,
-        name: row.text()?,
-        external_id: row.optional_text()?,
-        brand: row.parsed("brand", Brand::from_key_text)?,
-        status: row.parsed("status", AccountStatus::parse)?,
-        max_active_keys: row.optional_number()?.map(narrow).transpose()?,
-        api_access: row.json()?,
-        features: row.json()?,
-        default_scopes: row.json()?,
-        created_at: UnixMillis::from_millis(row.number()?),
-        created_by: row.optional_text()?,
-        audit_head: AuditHead { number: row.number()?, hash: row.text()? },
-        revoked_all: read_revoked_all(&mut row)?,
-        settings: row.json()?,
-        workspaces: row.json()?,
+fn read(row: Columns, slot: u8) -> Result<AccountRecord, SqlError> {
+    Wide::read(row, |row| {
+        Ok(AccountRecord {
+            brand: row.columns.parsed("brand", Brand::from_key_text)?,
+            status: row.columns.parsed("status", AccountStatus::parse)?,
+            api_access: row.columns.json()?,
+            id: AccountRef { slot, number: row.narrow() },
+            version: row.number(),
+            name: row.text(),
+            external_id: row.optional_text(),
+            max_active_keys: row.some(optional_narrow),
+            features: row.json(),
+            default_scopes: row.json(),
+            created_at: row.instant(),
+            created_by: row.optional_text(),
+            audit_head: AuditHead { number: row.number(), hash: row.text() },
+            revoked_all: row.some(read_revoked_all),
+            settings: row.json(),
+            workspaces: row.json(),
+            keys_due: None,
+        })
     })
 }
 
-/// Reads up to where all keys of an account are revoked; never, where there is no such account.
-pub(super) fn revoked_all(sql: &impl Sql, number: u32) -> Result<RevokedAll, SqlError> {
+fn optional_narrow(row: &mut Columns) -> Result<Option<u32>, SqlError> {
+    row.optional_number()?.map(narrow).transpose()
+}
+
+/// Reads what an account says about all of its keys; nothing, where there is no such account.
+pub(super) fn over_keys(sql: &impl Sql, number: u32) -> Result<OverKeys, SqlError> {
     let rows = sql.run(
-        "SELECT revoked_live, revoked_live_at, revoked_test, revoked_test_at, revoked_admin, revoked_admin_at
+        "SELECT revoked_live, revoked_live_at, revoked_test, revoked_test_at, revoked_admin, revoked_admin_at,
+            json_extract(settings, '$.rotation_days')
          FROM accounts WHERE number = ?1",
         &[number.into()],
     )?;
-    Ok(at_most_one(rows)?.map(|mut row| read_revoked_all(&mut row)).transpose()?.unwrap_or_default())
+    let Some(mut row) = at_most_one(rows)? else { return Ok(OverKeys::default()) };
+    let revoked_all = read_revoked_all(&mut row)?;
+    Ok(OverKeys { revoked_all, rotation_days: optional_narrow(&mut row)? })
 }
 
 fn read_revoked_all(row: &mut Columns) -> Result<RevokedAll, SqlError> {
@@ -270,10 +293,6 @@ fn read_revoked_all(row: &mut Columns) -> Result<RevokedAll, SqlError> {
 fn revoked(row: &mut Columns) -> Result<Option<Revoked>, SqlError> {
     let (sequence, at) = (row.number()?, row.optional_number()?);
     Ok(at.map(|at| Revoked { sequence, at: UnixMillis::from_millis(at) }))
-}
-
-pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, SqlError> {
-    T::try_from(number).map_err(|_| SqlError(format!("a stored number is out of range: {number}")))
 }
 
 fn refuse_taken_external_id<S: Sql>(

@@ -18,7 +18,7 @@ use crate::{
 use super::{
     accounts,
     command::{AccountChange, Command, Edit, Failure, Refusal},
-    keys,
+    key_rules, keys,
     query::{self, Found, Query},
     record::{AccountRecord, Administration, KeyRecord, Session},
     settings::SettingsChange,
@@ -32,6 +32,9 @@ pub enum Caller {
     Root,
     /// The holder of the admin credential with this digest, which was minted here: its MAC was right.
     Credential(Digest),
+    /// The holder of the API key with this digest, which a cache has just asked the Authority about. It administers nothing
+    /// but its own rotation.
+    Holder(Digest),
 }
 
 impl Caller {
@@ -40,7 +43,7 @@ impl Caller {
     pub fn name(&self) -> String {
         match self {
             Caller::Root => ROOT.to_owned(),
-            Caller::Credential(digest) => KeyId::of(digest).to_string(),
+            Caller::Credential(digest) | Caller::Holder(digest) => KeyId::of(digest).to_string(),
         }
     }
 
@@ -50,17 +53,25 @@ impl Caller {
         match self {
             Caller::Root => ROOT.to_owned(),
             Caller::Credential(digest) => digest.to_hex(),
+            Caller::Holder(digest) => format!("{HOLDER}{}", digest.to_hex()),
         }
     }
 
     /// Reads what [`Caller::text`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text == ROOT { Some(Caller::Root) } else { Digest::parse_hex(text).map(Caller::Credential) }
+        if text == ROOT {
+            return Some(Caller::Root);
+        }
+        match text.strip_prefix(HOLDER) {
+            Some(digest) => Digest::parse_hex(digest).map(Caller::Holder),
+            None => Digest::parse_hex(text).map(Caller::Credential),
+        }
     }
 }
 
 const ROOT: &str = "root";
+const HOLDER: &str = "holder ";
 
 /// Answers `query`, if the caller may ask it. `actor` is who asks, in the caller's own product.
 ///
@@ -75,6 +86,9 @@ pub fn ask(
     now: UnixMillis,
 ) -> Result<Option<Found>, Failure> {
     let admin = authenticate(sql, slot, caller, now)?;
+    if let Caller::Holder(_) = caller {
+        return Err(Refusal::NotFound.into());
+    }
     admin.refuse_other_actor(actor)?;
     admin.refuse_without(need_of(query))?;
     Ok(query::answer(sql, slot, query, now)?)
@@ -99,6 +113,12 @@ pub(super) fn authorise(
     now: UnixMillis,
 ) -> Result<Admin, Failure> {
     let admin = authenticate(sql, slot, caller, now)?;
+    if let Caller::Holder(digest) = caller {
+        return match command {
+            Command::RotateKey { key, .. } if *key == KeyId::of(&digest) => Ok(admin),
+            _ => Err(Refusal::NotFound.into()),
+        };
+    }
     admin.refuse_other_actor(actor)?;
     admin.refuse_without(need(command))?;
     if let Command::ChangeAccount { change, .. } = command {
@@ -238,8 +258,14 @@ fn need(command: &Command) -> Need {
         Command::RequestAccess { account, .. }
         | Command::IssueKey { account, .. }
         | Command::ChangeKey { account, .. }
+        | Command::RotateKey { account, .. }
+        | Command::ConfirmRotation { account, .. }
+        | Command::CancelRotation { account, .. }
         | Command::RevokeKey { account, .. }
         | Command::RevokeAllKeys { account, .. }
+        | Command::PlanRevocation { account, .. }
+        | Command::ExecutePlan { account, .. }
+        | Command::CancelPlan { account, .. }
         | Command::CreateWorkspace { account, .. }
         | Command::ChangeWorkspace { account, .. }
         | Command::ArchiveWorkspace { account, .. } => (Some(*account), Level::Role(Role::Admin)),
@@ -267,6 +293,9 @@ fn need_of_change(change: &AccountChange) -> Level {
         access_levels: _,
         access_level_required: _,
         explain_refusals: _,
+        max_key_days: _,
+        rotation_days: _,
+        holders_may_rotate: _,
         catalogue,
         plan,
     } = settings;
@@ -292,8 +321,13 @@ fn need_of(query: &Query) -> Need {
         Query::Accounts(..) | Query::Platform => (None, Level::operator()),
         Query::Account(account)
         | Query::Key(account, _)
+        | Query::Usage(account, ..)
         | Query::KeyByDigest(account, _)
         | Query::Keys(account, ..)
+        | Query::Plan(account, _)
+        | Query::Plans(account, _)
+        | Query::PlanKeys(account, ..)
+        | Query::StaleKeys(account, _)
         | Query::Scopes(account)
         | Query::Workspace(account, _)
         | Query::Workspaces(account, ..)
@@ -304,7 +338,11 @@ fn need_of(query: &Query) -> Need {
 
 fn authenticate(sql: &impl Sql, slot: u8, caller: Caller, now: UnixMillis) -> Result<Admin, Failure> {
     let name = caller.name();
-    let Caller::Credential(digest) = caller else { return Ok(Admin { name, held: None }) };
+    let digest = match caller {
+        Caller::Root => return Ok(Admin { name, held: None }),
+        Caller::Holder(digest) => return holder(sql, slot, &digest, name, now),
+        Caller::Credential(digest) => digest,
+    };
     let unknown = || Refusal::Unauthenticated;
     let record = keys::get_by_digest_alone(sql, slot, &digest)?.ok_or_else(unknown)?;
     let owner = accounts::get(sql, record.account)?.ok_or_else(unknown)?;
@@ -319,9 +357,28 @@ fn authenticate(sql: &impl Sql, slot: u8, caller: Caller, now: UnixMillis) -> Re
     Ok(Admin { name, held: Some((record, held)) })
 }
 
+/// The holder of an API key that works now, where its account lets holders rotate: they grant what they hold, and nothing
+/// else.
+fn holder(sql: &impl Sql, slot: u8, digest: &Digest, name: String, now: UnixMillis) -> Result<Admin, Failure> {
+    let unknown = || Refusal::Unauthenticated;
+    let record = keys::get_by_digest_alone(sql, slot, digest)?.ok_or_else(unknown)?;
+    let is_active = record.status_at(now) == EffectiveStatus::Active;
+    if record.environment == Environment::Admin || !is_active {
+        return Err(unknown().into());
+    }
+    let owner = accounts::get(sql, record.account)?.ok_or_else(unknown)?;
+    key_rules::refuse_inactive(&owner, record.environment)?;
+    if !owner.settings.holders_may_rotate {
+        let detail = "The account does not let holders rotate their keys; its administrators can set holders_may_rotate, \
+                      or rotate the key themselves.";
+        return Err(Refusal::InsufficientRole { detail: detail.into() }.into());
+    }
+    Ok(Admin { name, held: Some((record, Administration { role: Role::Viewer, session: None })) })
+}
+
 /// A record is read with the revocation of all credentials at once already in its status.
 fn works(record: &KeyRecord, now: UnixMillis) -> bool {
-    let is_active = record.grant().status_at(now) == EffectiveStatus::Active || planted!(RevokedCredentialWorks);
+    let is_active = record.status_at(now) == EffectiveStatus::Active || planted!(RevokedCredentialWorks);
     record.environment == Environment::Admin && is_active
 }
 
@@ -342,7 +399,7 @@ mod tests {
     #[test]
     fn a_caller_has_one_text_and_a_name_that_is_not_the_digest() {
         let digest = Digest::from_bytes([0xab; 24]);
-        for caller in [Caller::Root, Caller::Credential(digest)] {
+        for caller in [Caller::Root, Caller::Credential(digest), Caller::Holder(digest)] {
             assert_eq!(Caller::parse(&caller.text()), Some(caller));
         }
         assert_eq!(Caller::Root.name(), "root");

@@ -17,13 +17,19 @@ use super::{
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Everything that is done to accounts and keys, as the audit names it.
-pub const ACTIONS: [&str; 10] = [
+pub const ACTIONS: [&str; 16] = [
     "account.create",
     "account.change",
     "key.issue",
     "key.change",
+    "key.rotate",
+    "key.overlap",
+    "key.confirm",
+    "key.cancel",
     "key.revoke",
     "key.revoke_all",
+    "plan.execute",
+    "plan.cancel",
     "session.create",
     "workspace.create",
     "workspace.change",
@@ -49,7 +55,7 @@ pub(super) struct Change {
     pub(super) account: AccountRef,
     pub(super) sequence: u64,
     pub(super) action: &'static str,
-    /// The id of the account, key or workspace.
+    /// The id of the account, key, workspace or plan.
     pub(super) subject: String,
     /// All members as they were; none for something new. The entry has those that are others now.
     pub(super) before: Option<Members>,
@@ -146,7 +152,7 @@ pub(super) fn list(
         &[
             account.number.into(),
             page.start().into(),
-            page.limit.saturating_add(1).into(),
+            page.rows().into(),
             filter.action.clone().into(),
             filter.actor.clone().into(),
             filter.subject.clone().into(),
@@ -164,10 +170,22 @@ pub(super) fn in_order(members: Members) -> Members {
     sorted
 }
 
+/// Adds those members that there are.
+pub(super) fn add_some(members: &mut Members, some: &mut [(&'static str, Option<String>)]) {
+    for (name, json) in some {
+        if let Some(json) = json.take() {
+            members.push((*name, json));
+        }
+    }
+}
+
 /// Of two descriptions, the members in which they differ.
 fn difference(before: Members, after: Members) -> (Members, Members) {
-    // Both describe the same kind of thing, and so have the same members.
-    before.into_iter().zip(after).filter(|(was, is)| was != is).unzip()
+    let others = |mut these: Members, those: &Members| {
+        these.retain(|one| !those.contains(one));
+        these
+    };
+    (others(before.clone(), &after), others(after, &before))
 }
 
 fn written(members: &Members) -> String {

@@ -5,70 +5,33 @@
 //! value and leaves no trace.
 
 use crate::{
-    credential::{AccountRef, Environment, KeyId, KeyText, Peppers, SecretKey, WorkspaceId},
+    credential::{AccountRef, Environment, KeyId, KeyText, Peppers, PlanId, SecretKey, WorkspaceId},
     json::quoted,
     planted::planted,
     policy::{Catalogue, Scope, ScopeSet, UnixMillis},
 };
 
+pub use super::order::{Order, Precondition};
 pub use super::properties::{
-    AccountChange, Edit, KeyChange, NewAccount, NewCredential, NewKey, NewSession, WorkspaceChange,
+    AccountChange, Edit, KeyChange, NewAccount, NewCredential, NewKey, NewRotation, NewSession, OverlapFrom,
+    WorkspaceChange,
 };
 use super::{
     accounts,
-    admins::{self, Admin, Caller},
+    admins::{self, Admin},
     audit::By,
     credentials, feed,
-    journal::{self, CommandId, Kept, Mint, StoredAnswer},
-    keys,
+    journal::{self, Kept, Mint, StoredAnswer},
+    key_filter::KeyFilter,
+    keys, mint,
     outbox::{self, KvKey},
+    plans::{self, PlanRecord, PlanState},
     platform,
     record::{AccountRecord, KeyRecord, RevokedAll, WorkspaceRecord},
-    revoke_all,
+    revoke_all, rotation,
     sql::{Sql, SqlError},
     workspaces,
 };
-
-/// A command with who ordered it, and on what condition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Order {
-    /// What to do.
-    pub command: Command,
-    /// What makes a repeated order the same one.
-    pub id: CommandId,
-    /// The credential that ordered it.
-    pub caller: Caller,
-    /// Who, in the caller's own product (`X-Keygate-Actor`).
-    pub actor: Option<String>,
-    /// Which versions of the account or key it is meant for.
-    pub precondition: Precondition,
-    /// It is answered once it counts everywhere.
-    pub wait: bool,
-    /// An account of another shard has the external id that it sets.
-    pub taken_elsewhere: bool,
-}
-
-/// Which versions of an account or key may be changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
-    /// Whatever it is now.
-    #[default]
-    Any,
-    /// Only one of these.
-    Versions(Vec<u64>),
-}
-
-impl Precondition {
-    /// Refuses another version.
-    pub(super) fn check(&self, version: u64) -> Result<(), Refusal> {
-        match self {
-            Precondition::Versions(wanted) if !wanted.contains(&version) && !planted!(ConditionIgnored) => {
-                Err(Refusal::PreconditionFailed { version })
-            }
-            Precondition::Any | Precondition::Versions(_) => Ok(()),
-        }
-    }
-}
 
 /// Everything that changes accounts and keys.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +91,29 @@ pub enum Command {
         /// What changes.
         change: KeyChange,
     },
+    /// A successor for a key.
+    RotateKey {
+        /// Whose key.
+        account: AccountRef,
+        /// Which key.
+        key: KeyId,
+        /// The properties of the successor.
+        rotation: NewRotation,
+    },
+    /// The end of a key that has a successor.
+    ConfirmRotation {
+        /// Whose key.
+        account: AccountRef,
+        /// The old key.
+        key: KeyId,
+    },
+    /// The end of a successor: the old key goes on.
+    CancelRotation {
+        /// Whose key.
+        account: AccountRef,
+        /// The old key.
+        key: KeyId,
+    },
     /// The end of a key, for good.
     RevokeKey {
         /// Whose key.
@@ -141,6 +127,27 @@ pub enum Command {
         account: AccountRef,
         /// Of which environments, each once.
         environments: Vec<Environment>,
+    },
+    /// A plan to revoke the keys that a filter finds now.
+    PlanRevocation {
+        /// Whose keys.
+        account: AccountRef,
+        /// Which of them.
+        filter: KeyFilter,
+    },
+    /// The end of all keys of a plan, for good.
+    ExecutePlan {
+        /// Whose plan.
+        account: AccountRef,
+        /// Which plan.
+        plan: PlanId,
+    },
+    /// The end of a plan: what it has not revoked yet goes on.
+    CancelPlan {
+        /// Whose plan.
+        account: AccountRef,
+        /// Which plan.
+        plan: PlanId,
     },
     /// A new workspace.
     CreateWorkspace {
@@ -180,17 +187,35 @@ pub enum Answer {
     /// A new account.
     Created(AccountRecord),
     /// The key as it is now.
-    Key(KeyRecord),
+    Key(Box<KeyRecord>),
     /// The features that are on for every account, as they are now.
     Platform(Vec<String>),
     /// A new key, with the text that nobody will see again.
     Issued {
         /// Its record.
-        record: KeyRecord,
+        record: Box<KeyRecord>,
         /// The key itself.
         text: KeyText,
         /// How it was minted.
         mint: Mint,
+    },
+    /// A new key in place of another.
+    Rotated {
+        /// Its record.
+        record: Box<KeyRecord>,
+        /// The key itself.
+        text: KeyText,
+        /// How it was minted.
+        mint: Mint,
+        /// The other, as it is now.
+        old: Box<KeyRecord>,
+    },
+    /// A key whose successor was dropped.
+    Unrotated {
+        /// The key as it is now.
+        record: Box<KeyRecord>,
+        /// The successor as it is now.
+        successor: Box<KeyRecord>,
     },
     /// All keys that there were are revoked.
     AllRevoked {
@@ -201,6 +226,10 @@ pub enum Answer {
         /// What is so now of all of them.
         revoked_all: RevokedAll,
     },
+    /// A new plan.
+    Planned(PlanRecord),
+    /// The plan as it is now.
+    Plan(PlanRecord),
     /// The workspace as it is now.
     Workspace(WorkspaceRecord),
     /// A workspace that there was not before.
@@ -323,6 +352,8 @@ pub struct Circumstances<'a> {
     pub peppers: &'a Peppers,
     /// The deployment's scope catalogue.
     pub catalogue: &'a Catalogue,
+    /// For how many days keys may live at most; none = for ever.
+    pub max_key_days: Option<u32>,
     /// The time of the command.
     pub now: UnixMillis,
     /// 32 random bytes, of this command alone: what is random in it derives from them.
@@ -385,36 +416,47 @@ pub fn execute<S: Sql>(
             return repeat(kept, order, circumstances);
         }
         let work = Work { sql, order, circumstances, admin: &admin };
-        let (answer, outdated) = match &order.command {
-            Command::CreateAccount(account) => accounts::create(&work, account)?,
-            Command::ChangeAccount { account, change } => accounts::change(&work, *account, change)?,
-            Command::PutAccount { external_id, change } => accounts::put(&work, external_id, change)?,
+        // One `?` for all: each would move what they give.
+        let done = match &order.command {
+            Command::CreateAccount(account) => accounts::create(&work, account),
+            Command::ChangeAccount { account, change } => accounts::change(&work, *account, change),
+            Command::PutAccount { external_id, change } => accounts::put(&work, external_id, change),
             Command::RequestAccess { account, environment, note } => {
-                accounts::request_access(&work, *account, *environment, note.as_deref())?
+                accounts::request_access(&work, *account, *environment, note.as_deref())
             }
-            Command::IssueKey { account, key } => keys::issue(&work, *account, key)?,
-            Command::IssueCredential { account, credential } => credentials::issue(&work, *account, credential)?,
-            Command::MintSession { account, session } => credentials::mint_session(&work, *account, session)?,
-            Command::ChangeKey { account, key, change } => keys::change(&work, *account, *key, change)?,
-            Command::RevokeKey { account, key } => keys::revoke(&work, *account, *key)?,
-            Command::RevokeAllKeys { account, environments } => revoke_all::revoke(&work, *account, environments)?,
-            Command::CreateWorkspace { account, name } => workspaces::create(&work, *account, name)?,
+            Command::IssueKey { account, key } => keys::issue(&work, *account, key),
+            Command::IssueCredential { account, credential } => credentials::issue(&work, *account, credential),
+            Command::MintSession { account, session } => credentials::mint_session(&work, *account, session),
+            Command::ChangeKey { account, key, change } => keys::change(&work, *account, *key, change),
+            Command::RotateKey { account, key, rotation: new } => rotation::rotate(&work, *account, *key, new),
+            Command::ConfirmRotation { account, key } => rotation::confirm(&work, *account, *key),
+            Command::CancelRotation { account, key } => rotation::cancel(&work, *account, *key),
+            Command::RevokeKey { account, key } => keys::revoke(&work, *account, *key),
+            Command::RevokeAllKeys { account, environments } => revoke_all::revoke(&work, *account, environments),
+            Command::PlanRevocation { account, filter } => plans::create(&work, *account, filter),
+            Command::ExecutePlan { account, plan } => plans::order(&work, *account, *plan, PlanState::Running),
+            Command::CancelPlan { account, plan } => plans::order(&work, *account, *plan, PlanState::Cancelled),
+            Command::CreateWorkspace { account, name } => workspaces::create(&work, *account, name),
             Command::ChangeWorkspace { account, workspace, change } => {
-                workspaces::change(&work, *account, *workspace, change)?
+                workspaces::change(&work, *account, *workspace, change)
             }
-            Command::ArchiveWorkspace { account, workspace } => workspaces::archive(&work, *account, *workspace)?,
-            Command::SetPlatform { features } => platform::set(&work, features)?,
+            Command::ArchiveWorkspace { account, workspace } => workspaces::archive(&work, *account, *workspace),
+            Command::SetPlatform { features } => platform::set(&work, features),
         };
+        let (answer, outdated) = done?;
         for kv_key in &outdated {
             outbox::enqueue(sql, kv_key, now)?;
         }
         let rendered = render(&answer);
         let (text, mint) = match answer {
-            Answer::Issued { text, mint, .. } => (Some(text), Some(mint)),
+            Answer::Issued { text, mint, .. } | Answer::Rotated { text, mint, .. } => (Some(text), Some(mint)),
             Answer::Account(_)
             | Answer::Created(_)
             | Answer::Key(_)
+            | Answer::Unrotated { .. }
             | Answer::AllRevoked { .. }
+            | Answer::Planned(_)
+            | Answer::Plan(_)
             | Answer::Platform(_)
             | Answer::Workspace(_)
             | Answer::WorkspaceCreated(_) => (None, None),
@@ -441,7 +483,7 @@ fn repeat(kept: Kept, order: &Order, circumstances: &Circumstances<'_>) -> Resul
     }
     let text = match &kept.mint {
         None => None,
-        Some((nonce, mint)) => Some(keys::mint_again(nonce, &order.id, mint, circumstances.peppers)?),
+        Some((nonce, mint)) => Some(mint::mint_again(nonce, &order.id, mint, circumstances.peppers)?),
     };
     let Kept { answer, outdated, mirrored, .. } = kept;
     Ok(Committed { answer, text, outdated, wrote: false, mirrored_before: mirrored })

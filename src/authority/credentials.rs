@@ -3,16 +3,16 @@
 
 use crate::{
     credential::{AccountRef, Environment, WorkspaceId},
-    policy::{Fields, KeyStatus, Role, Scope, ScopeSet, UnixMillis},
+    policy::{Role, Scope, ScopeSet, UnixMillis},
 };
 
 use super::{
     accounts,
     admins::refuse_suspended,
-    command::{Answer, Failure, NewCredential, NewSession, Refusal, Work},
-    keys, meta,
+    command::{Answer, Failure, NewCredential, NewSession, Work},
+    key_rules, keys, mint,
     outbox::KvKey,
-    record::{Administration, KeyRecord, Session},
+    record::{Administration, Session},
     sql::{Sql, SqlError},
 };
 
@@ -87,39 +87,21 @@ fn add<S: Sql>(
     action: &'static str,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+    let owner = accounts::named(sql, account)?;
     refuse_suspended(&owner)?;
     work.admin.refuse_beyond_own(Some(draft.role), &draft.scopes, draft.workspaces.as_deref())?;
     // Those of a parent were checked with it, and may have been archived since.
-    keys::refuse_foreign_workspaces(&owner, named)?;
-    let (minted, mint) = keys::mint_new(work, &owner, Environment::Admin)?;
-    let sequence = meta::next_sequence(sql)?;
-    let record = KeyRecord {
-        digest: minted.digest,
-        account,
-        issued: sequence,
-        version: sequence,
-        name: draft.name,
-        environment: Environment::Admin,
-        scopes: draft.scopes,
-        status: KeyStatus::Active,
-        hint: minted.hint,
-        pepper: mint.pepper,
-        not_before: draft.not_before,
-        expires_at: draft.expires_at,
-        created_at: work.now(),
-        created_by: work.created_by(),
-        last_used_at: None,
-        scopes_last_used: None,
-        revoked_at: None,
-        workspaces: draft.workspaces,
-        fields: Fields::default(),
-        access_level: None,
-        admin: Some(Administration { role: draft.role, session: draft.session }),
-    };
+    key_rules::refuse_foreign_workspaces(&owner, named)?;
+    let mint::New { mut record, text, mint } = mint::mint_new(work, &owner, Environment::Admin)?;
+    record.name = draft.name;
+    record.scopes = draft.scopes;
+    record.not_before = draft.not_before;
+    record.expires_at = draft.expires_at;
+    record.workspaces = draft.workspaces;
+    record.admin = Some(Administration { role: draft.role, session: draft.session });
     keys::insert(sql, &record)?;
-    keys::note(work, &record, action, None)?;
-    Ok((Answer::Issued { record, text: minted.text, mint }, Vec::new()))
+    keys::note(sql, work.by(), &record, action, None)?;
+    Ok((Answer::Issued { record, text, mint }, Vec::new()))
 }
 
 fn everything() -> Result<ScopeSet, SqlError> {

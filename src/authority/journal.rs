@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::outbox::KvKey;
-use super::sql::{Columns, Sql, SqlError, at_most_one, from_json};
+use super::sql::{Columns, Sql, SqlError, Wide, at_most_one, from_json};
 
 /// How long a command can be repeated. Then its row goes, and with it the nonce.
 pub const REPEATABLE_MS: u64 = DAY_MS;
@@ -224,30 +224,25 @@ fn expired(now: UnixMillis) -> u64 {
     now.as_millis().saturating_sub(REPEATABLE_MS)
 }
 
-fn read(mut row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
-    let same_request = row.text()? == id.fingerprint;
-    let mut answer = StoredAnswer {
-        status: super::accounts::narrow(row.number()?)?,
-        version: row.number()?,
-        body: row.text()?,
-        effective_at: None,
-    };
-    let nonce = row.optional_text()?;
-    let mint = row.optional_text()?;
-    let mint = match (nonce, mint) {
-        (Some(nonce), Some(mint)) => {
-            let mut bytes = [0; 32];
-            hex::decode_to_slice(&nonce, &mut bytes).map_err(|_| SqlError("a nonce is not hexadecimal".into()))?;
-            Some((bytes, from_json(&mint)?))
-        }
-        _ => None,
-    };
-    let outdated = row.text()?;
-    let outdated = all(outdated.split_ascii_whitespace().map(KvKey::parse));
-    let outdated = outdated.ok_or_else(|| SqlError("a stored KV key is not of its form".into()))?;
-    let mirrored = row.optional_number()?.map(|mirrored| mirrored != 0);
-    answer.effective_at = row.optional_number()?.map(UnixMillis::from_millis);
-    Ok(Kept { same_request, answer, mint, outdated, mirrored })
+fn read(row: Columns, id: &CommandId) -> Result<Kept, SqlError> {
+    Wide::read(row, |row| {
+        let same_request = row.text() == id.fingerprint;
+        let mut answer =
+            StoredAnswer { status: row.narrow(), version: row.number(), body: row.text(), effective_at: None };
+        let mint = row.some(read_mint);
+        let outdated =
+            row.some(|row| row.parsed("KV key", |keys| all(keys.split_ascii_whitespace().map(KvKey::parse))));
+        let mirrored = row.optional_number().map(|mirrored| mirrored != 0);
+        answer.effective_at = row.optional_instant();
+        Ok(Kept { same_request, answer, mint, outdated, mirrored })
+    })
+}
+
+fn read_mint(row: &mut Columns) -> Result<Option<([u8; 32], Mint)>, SqlError> {
+    let (Some(nonce), Some(mint)) = (row.optional_text()?, row.optional_text()?) else { return Ok(None) };
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(&nonce, &mut bytes).map_err(|_| SqlError("a nonce is not hexadecimal".into()))?;
+    Ok(Some((bytes, from_json(&mint)?)))
 }
 
 #[cfg(test)]

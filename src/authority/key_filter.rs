@@ -1,14 +1,19 @@
 //! Which keys a list shows.
 
 use crate::{
-    credential::Environment,
-    policy::{EffectiveStatus, UnixMillis},
+    credential::{AccountRef, Environment, WorkspaceId},
+    json::{ObjectWriter, ToJson, quoted},
+    policy::{EffectiveStatus, Scope, UnixMillis},
 };
 
-use super::record::KeyRecord;
+use super::{
+    due::{Due, MAY_BE_DUE},
+    record::{KeyRecord, RevokedAll},
+    sql::Value,
+};
 
-/// Which keys of an account a list shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which keys of an account a list shows. Each member narrows it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyFilter {
     /// Only keys of this environment; none = all but admin credentials.
     pub environment: Option<Environment>,
@@ -16,6 +21,227 @@ pub struct KeyFilter {
     pub status: Option<ListedStatus>,
     /// Only keys minted with the pepper of this id.
     pub pepper: Option<u8>,
+    /// Only keys that may do this.
+    pub scope: Option<Scope>,
+    /// Only keys that are limited to some workspaces, and this is one of them.
+    pub workspace: Option<WorkspaceId>,
+    /// Only keys of this owner.
+    pub owner: Option<String>,
+    /// Only keys with this tag.
+    pub tag: Option<String>,
+    /// Only keys in whose name this stands, in capital or small letters of ASCII.
+    pub name_contains: Option<String>,
+    /// Only keys that this one made.
+    pub created_by: Option<String>,
+    /// Only keys whose last use that is known of lies before this instant, or that were never used.
+    pub unused_since: Option<UnixMillis>,
+    /// Only keys of which no use is known.
+    pub never_used: bool,
+    /// Only keys that have not been revoked and end before this instant.
+    pub expires_before: Option<UnixMillis>,
+    /// Only keys that are due for a successor.
+    pub due: bool,
+    /// Only keys issued before this instant.
+    pub created_before: Option<UnixMillis>,
+}
+
+/// Which part of a list.
+pub(super) struct Part {
+    /// Only keys issued before this sequence.
+    pub(super) before: u64,
+    /// At most so many.
+    pub(super) limit: u32,
+    /// Which keys are due, where only these are listed.
+    pub(super) due: Option<Due>,
+    /// Only keys that are not revoked.
+    pub(super) only_left: bool,
+}
+
+/// A selection from `keys`, newest first.
+pub(super) struct Selection {
+    /// What stands behind `FROM`.
+    pub(super) from: String,
+    pub(super) parameters: Vec<Value>,
+}
+
+impl KeyFilter {
+    /// These keys of `account`.
+    pub(super) fn select(
+        &self,
+        account: AccountRef,
+        part: &Part,
+        revoked_all: RevokedAll,
+        now: UnixMillis,
+    ) -> Selection {
+        let mut conditions = Conditions::default();
+        // One bound: of two, SQLite would walk from either.
+        let before = part.due.map_or(part.before, |due| part.before.min(due.upto.saturating_add(1)));
+        // Whichever is expected to leave least is walked through, in the order of the list where it can be.
+        let (table, order) = if let Some(tag) = &self.tag {
+            conditions.with("of_account = ? AND issued_at < ?", account.number);
+            conditions.value(before);
+            conditions.with("tag = ?", tag.as_str());
+            ("key_tags CROSS JOIN keys ON digest = key", "issued_at")
+        } else {
+            conditions.with("account = ? AND issued < ?", account.number);
+            conditions.value(before);
+            let table = match self {
+                KeyFilter { owner: Some(_), .. } => "keys INDEXED BY keys_by_owner",
+                KeyFilter { created_by: Some(_), .. } => "keys INDEXED BY keys_by_creator",
+                KeyFilter { expires_before: Some(_), .. } => "keys INDEXED BY keys_by_end",
+                KeyFilter { due: true, .. } => "keys INDEXED BY keys_due",
+                _ => "keys",
+            };
+            (table, "issued")
+        };
+        match self.environment {
+            Some(environment) => conditions.with("environment = ?", environment.as_str()),
+            None => conditions.add("environment <> 'admin'"),
+        }
+        if let Some(status) = self.status {
+            self.add_status(&mut conditions, status, revoked_all, now);
+        }
+        if part.only_left || part.due.is_some() {
+            self.add_left(&mut conditions, revoked_all);
+            conditions.add("status <> 'revoked'");
+        }
+        if let Some(pepper) = self.pepper {
+            conditions.with("pepper = ?", u32::from(pepper));
+        }
+        if let Some(owner) = &self.owner {
+            conditions.with("owner = ?", owner.as_str());
+        }
+        if let Some(created_by) = &self.created_by {
+            conditions.with("created_by = ?", created_by.as_str());
+        }
+        if let Some(end) = self.expires_before {
+            conditions.with("expires_at < ? AND status <> 'revoked'", end.as_millis());
+        }
+        if let Some(Due { issued_by, .. }) = part.due {
+            conditions.add(MAY_BE_DUE);
+            conditions.with("created_at <= ?", issued_by.as_millis());
+            conditions.with("(expires_at IS NULL OR expires_at > ?)", now.as_millis());
+        }
+        if let Some(end) = self.created_before {
+            conditions.with("created_at < ?", end.as_millis());
+        }
+        if let Some(scope) = &self.scope {
+            // Neither a scope nor an id has anything in it that JSON would escape.
+            conditions.add("(instr(scopes, ?) OR instr(scopes, ?) OR instr(scopes, ?) OR instr(scopes, ?))");
+            for holder in scope.holders() {
+                conditions.value(quoted(&holder));
+            }
+        }
+        if let Some(workspace) = self.workspace {
+            conditions.with("instr(workspaces, ?)", workspace.to_string());
+        }
+        if let Some(part) = &self.name_contains {
+            conditions.with("instr(lower(name), ?)", part.to_ascii_lowercase());
+        }
+        if let Some(since) = self.unused_since {
+            // 0 is no use, but a day of refusals alone.
+            conditions.with(
+                "NOT EXISTS (SELECT 1 FROM usage WHERE usage.digest = keys.digest AND last_at >= ?)",
+                since.as_millis().max(1),
+            );
+        }
+        if self.never_used {
+            conditions.add("NOT EXISTS (SELECT 1 FROM usage WHERE usage.digest = keys.digest AND last_at > 0)");
+        }
+        conditions.parameters.push(part.limit.into());
+        let from = format!("{table} WHERE {} ORDER BY {order} DESC LIMIT ?", conditions.text);
+        Selection { from, parameters: conditions.parameters }
+    }
+
+    /// Not those that were revoked with all others. However many that are, they are not even looked at.
+    fn add_left(&self, conditions: &mut Conditions, revoked_all: RevokedAll) {
+        let [live, test, _] = upto(revoked_all);
+        let after = match self.environment {
+            Some(environment) => revoked_all.upto(environment),
+            None => live.min(test),
+        };
+        conditions.with("issued > ?", after);
+        conditions.add(&format!("NOT {GONE}"));
+        conditions.values(upto(revoked_all));
+    }
+
+    fn add_status(&self, conditions: &mut Conditions, status: ListedStatus, revoked_all: RevokedAll, now: UnixMillis) {
+        if status == ListedStatus::Revoked {
+            conditions.add(&format!("({GONE} OR status = 'revoked')"));
+            return conditions.values(upto(revoked_all));
+        }
+        self.add_left(conditions, revoked_all);
+        match status {
+            ListedStatus::Disabled => conditions.add("status = 'disabled'"),
+            ListedStatus::Active => {
+                conditions.with("status = 'active' AND (expires_at IS NULL OR expires_at > ?)", now.as_millis())
+            }
+            ListedStatus::Expired | ListedStatus::Revoked => {
+                conditions.with("status = 'active' AND expires_at <= ?", now.as_millis());
+            }
+        }
+    }
+}
+
+/// With the values of [`upto`].
+const GONE: &str = "issued <= CASE environment WHEN 'live' THEN ? WHEN 'test' THEN ? ELSE ? END";
+
+fn upto(revoked_all: RevokedAll) -> [u64; 3] {
+    [Environment::Live, Environment::Test, Environment::Admin].map(|environment| revoked_all.upto(environment))
+}
+
+/// As the members of a query, or of a plan.
+impl ToJson for KeyFilter {
+    fn to_json(&self) -> String {
+        let instant = |at: Option<UnixMillis>| at.map(UnixMillis::to_rfc3339);
+        ObjectWriter::new()
+            .if_any("environment", self.environment.map(Environment::as_str))
+            .if_any("status", self.status.map(ListedStatus::as_str))
+            .if_any("pepper", self.pepper.map(u64::from))
+            .if_any("scope", self.scope.as_ref().map(Scope::as_str))
+            .if_any("workspace", self.workspace)
+            .if_any("owner", self.owner.as_deref())
+            .if_any("tag", self.tag.as_deref())
+            .if_any("name_contains", self.name_contains.as_deref())
+            .if_any("created_by", self.created_by.as_deref())
+            .if_any("unused_since", instant(self.unused_since))
+            .if_any("never_used", self.never_used.then_some(true))
+            .if_any("expires_before", instant(self.expires_before))
+            .if_any("created_before", instant(self.created_before))
+            .end()
+    }
+}
+
+#[derive(Default)]
+struct Conditions {
+    text: String,
+    parameters: Vec<Value>,
+}
+
+impl Conditions {
+    /// Also this.
+    fn add(&mut self, condition: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str(" AND ");
+        }
+        self.text.push_str(condition);
+    }
+
+    /// Also this, with the value for its first question mark; the others' follow with [`Conditions::value`].
+    fn with(&mut self, condition: &str, value: impl Into<Value>) {
+        self.add(condition);
+        self.value(value);
+    }
+
+    fn value(&mut self, value: impl Into<Value>) {
+        self.parameters.push(value.into());
+    }
+
+    fn values(&mut self, values: [u64; 3]) {
+        for value in values {
+            self.value(value);
+        }
+    }
 }
 
 /// The four states that a list tells apart. A key that is not yet valid counts as active.
@@ -35,7 +261,7 @@ impl ListedStatus {
     /// What `record` is at `now`.
     #[must_use]
     pub fn of(record: &KeyRecord, now: UnixMillis) -> Self {
-        match record.grant().status_at(now) {
+        match record.status_at(now) {
             EffectiveStatus::Active | EffectiveStatus::NotYetValid => ListedStatus::Active,
             EffectiveStatus::Disabled => ListedStatus::Disabled,
             EffectiveStatus::Expired => ListedStatus::Expired,
@@ -60,15 +286,5 @@ impl ListedStatus {
         [ListedStatus::Active, ListedStatus::Disabled, ListedStatus::Expired, ListedStatus::Revoked]
             .into_iter()
             .find(|status| status.as_str() == text)
-    }
-
-    /// What SQL demands before and after the condition of being revoked with all others; ?4 is the time, used in any case.
-    pub(super) fn condition(self) -> [&'static str; 2] {
-        match self {
-            ListedStatus::Active => ["NOT ", " AND status = 'active' AND (expires_at IS NULL OR expires_at > ?4)"],
-            ListedStatus::Disabled => ["NOT ", " AND status = 'disabled' AND ?4 IS NOT NULL"],
-            ListedStatus::Expired => ["NOT ", " AND status = 'active' AND expires_at <= ?4"],
-            ListedStatus::Revoked => ["(", " OR status = 'revoked') AND ?4 IS NOT NULL"],
-        }
     }
 }

@@ -1,24 +1,28 @@
 //! Keys: the commands on them, and how they lie in SQLite.
 
 use crate::{
-    credential::{AccountRef, Digest, Environment, KeyId, KeyText, MintedKey, Pepper, Peppers, WorkspaceId},
+    credential::{AccountRef, Digest, Environment, KeyId},
     json::ToJson,
     planted::planted,
-    policy::{Access, AccountFault, FieldsError, KeyStatus, Role, UnixMillis},
+    policy::{KeyStatus, Role, UnixMillis},
 };
 
 use super::{
-    accounts::{self, narrow},
-    audit::{self, Change, Members},
-    command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work, derive},
+    accounts,
+    audit::{self, By, Change, Members},
+    command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work},
+    due,
     feed::{self, FeedSubject},
-    journal::{CommandId, Mint},
-    key_filter::{KeyFilter, ListedStatus},
-    key_rules::{Naming, check_name, scopes_of},
-    meta,
+    key_filter::{KeyFilter, Part, Selection},
+    key_rules::{
+        Naming, check_name, end_of, refuse_beyond_limit, refuse_foreign_workspaces, refuse_inactive,
+        refuse_unreached_fields, scopes_of,
+    },
+    labels::Labels,
+    meta, mint,
     outbox::KvKey,
-    record::{AccountRecord, Administration, KeyRecord, Session},
-    sql::{Columns, Row, Sql, SqlError, Value, at_most_one, each, from_json, only},
+    record::{Administration, KeyRecord, Session},
+    sql::{Columns, Row, Sql, SqlError, Value, Wide, at_most_one, each},
 };
 
 /// Issues a key. No feed row: nothing older than a new key can exist anywhere.
@@ -28,46 +32,31 @@ pub(super) fn issue<S: Sql>(
     new: &NewKey,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+    let owner = accounts::named(sql, account)?;
     refuse_inactive(&owner, new.environment)?;
     let scopes = scopes_of(new, &owner, work.circumstances.catalogue)?;
     let naming = Naming { name: new.name.as_deref(), environment: new.environment };
     check_name(sql, &owner, &naming, work.now())?;
     refuse_beyond_limit(sql, &owner, new.environment, work.now())?;
-    let unreached =
-        |error: FieldsError| Refusal::Invalid { field: "fields".into(), detail: format!("fields: {error}.") };
-    new.fields.check_reached(&scopes).map_err(unreached)?;
+    refuse_unreached_fields(&new.fields, &scopes)?;
     refuse_foreign_workspaces(&owner, new.workspaces.as_deref())?;
-    let (minted, mint) = mint_new(work, &owner, new.environment)?;
-    let sequence = meta::next_sequence(sql)?;
-    let record = KeyRecord {
-        digest: minted.digest,
-        account,
-        issued: sequence,
-        version: sequence,
-        name: new.name.clone(),
-        environment: new.environment,
-        scopes,
-        status: KeyStatus::Active,
-        hint: minted.hint,
-        pepper: mint.pepper,
-        not_before: new.not_before,
-        expires_at: new.expires_at,
-        created_at: work.now(),
-        created_by: work.created_by(),
-        last_used_at: None,
-        scopes_last_used: None,
-        revoked_at: None,
-        workspaces: new.workspaces.clone(),
-        fields: new.fields.clone(),
-        access_level: new.access_level.clone(),
-        admin: None,
-    };
+    let expires_at = end_of(work, &owner, new.expires_at)?;
+    let mint::New { mut record, text, mint } = mint::mint_new(work, &owner, new.environment)?;
+    record.name = new.name.clone();
+    record.scopes = scopes;
+    record.not_before = new.not_before;
+    record.expires_at = expires_at;
+    record.workspaces = new.workspaces.clone();
+    record.fields = new.fields.clone();
+    record.allowed_ips = new.allowed_ips.clone();
+    record.labels = new.labels.clone();
+    record.access_level = new.access_level.clone();
+    record.rotation_days = owner.settings.rotation_days;
     work.admin.refuse_beyond_own(None, &record.scopes, record.workspaces.as_deref())?;
     insert(sql, &record)?;
-    note(work, &record, "key.issue", None)?;
+    note(sql, work.by(), &record, "key.issue", None)?;
     let outdated = vec![KvKey::grant(&record.digest)];
-    Ok((Answer::Issued { record, text: minted.text, mint }, outdated))
+    Ok((Answer::Issued { record, text, mint }, outdated))
 }
 
 /// Renames, disables or enables a key. A revoked one stays as it was.
@@ -78,7 +67,7 @@ pub(super) fn change<S: Sql>(
     change: &KeyChange,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
+    let mut record = named(sql, account, id)?;
     work.order.precondition.check(record.version)?;
     let described = record.described();
     if let Some(fixed) = change.fixed {
@@ -95,32 +84,34 @@ pub(super) fn change<S: Sql>(
         }
         .into());
     }
-    let change = change.clone();
     if let Edit::Set(name) = &change.name
         && *name != record.name
     {
-        let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+        let owner = accounts::named(sql, account)?;
         let naming = Naming { name: name.as_deref(), environment: record.environment };
         check_name(sql, &owner, &naming, work.now())?;
     }
-    let renamed = change.name.apply(&mut record.name);
+    let tags = record.labels.tags.clone();
+    let noted = record.labels.change(change.labels.clone());
+    let renamed = change.name.clone().apply(&mut record.name);
     let status = match change.disabled {
         Edit::Keep => Edit::Keep,
         Edit::Set(true) => Edit::Set(KeyStatus::Disabled),
         Edit::Set(false) => Edit::Set(KeyStatus::Active),
     };
     let switched = status.apply(&mut record.status);
-    if !(renamed || switched) {
+    if !(renamed || switched || noted) {
         return Ok((Answer::Key(record), Vec::new()));
     }
     record.version = meta::next_sequence(sql)?;
     store_change(sql, &record)?;
+    store_tags(sql, &record, &tags)?;
     let forgotten = planted!(WideningNotInFeed) && record.status == KeyStatus::Active;
     if switched && !forgotten && is_copied(&record) && !planted!(FeedOutsideTransaction) {
         feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
     }
-    note(work, &record, "key.change", Some(described))?;
-    let outdated = copies_of(&record);
+    note(sql, work.by(), &record, "key.change", Some(described))?;
+    let outdated = if renamed || switched { copies_of(&record) } else { Vec::new() };
     Ok((Answer::Key(record), outdated))
 }
 
@@ -131,15 +122,10 @@ pub(super) fn revoke<S: Sql>(
     id: KeyId,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let mut record = get(sql, account, id)?.ok_or(Refusal::NotFound)?;
+    let mut record = named(sql, account, id)?;
     let sequence = meta::next_sequence(sql)?;
     if record.status != KeyStatus::Revoked {
-        let described = record.described();
-        record.status = KeyStatus::Revoked;
-        record.revoked_at = Some(work.now());
-        record.version = sequence;
-        store_change(sql, &record)?;
-        note(work, &record, "key.revoke", Some(described))?;
+        end(sql, work.by(), &mut record, sequence)?;
     }
     if is_copied(&record) && !planted!(FeedOutsideTransaction) {
         feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
@@ -148,22 +134,44 @@ pub(super) fn revoke<S: Sql>(
     Ok((Answer::Key(record), outdated))
 }
 
+/// Revokes a key that is not revoked, as a command of its own would; the copy in KV apart.
+pub(super) fn revoke_record(sql: &impl Sql, by: By<'_>, record: &mut KeyRecord) -> Result<(), SqlError> {
+    let sequence = meta::next_sequence(sql)?;
+    end(sql, by, record, sequence)?;
+    if planted!(PlanNotInFeed) {
+        return Ok(());
+    }
+    feed::record(sql, &FeedSubject::key(&record.digest), sequence)
+}
+
+/// Revokes a key; the feed apart.
+pub(super) fn end(sql: &impl Sql, by: By<'_>, record: &mut KeyRecord, sequence: u64) -> Result<(), SqlError> {
+    let described = record.described();
+    record.status = KeyStatus::Revoked;
+    record.revoked_at = Some(by.now);
+    record.version = sequence;
+    store(sql, by, record, "key.revoke", described)
+}
+
+/// Stores a key that has changed, and what it was before in the audit.
+pub(super) fn store(
+    sql: &impl Sql,
+    by: By<'_>,
+    record: &KeyRecord,
+    action: &'static str,
+    described: Members,
+) -> Result<(), SqlError> {
+    store_change(sql, record)?;
+    note(sql, by, record, action, Some(described))
+}
+
 /// Nobody has copies of admin credentials: the Authority alone decides about them.
-fn is_copied(record: &KeyRecord) -> bool {
+pub(super) fn is_copied(record: &KeyRecord) -> bool {
     record.environment != Environment::Admin
 }
 
 fn copies_of(record: &KeyRecord) -> Vec<KvKey> {
     if is_copied(record) { vec![KvKey::grant(&record.digest)] } else { Vec::new() }
-}
-
-/// Mints the key of a repeated command again. Only who has the command id can: it is part of the secret.
-pub(super) fn mint_again(nonce: &[u8; 32], id: &CommandId, mint: &Mint, peppers: &Peppers) -> Result<KeyText, Failure> {
-    let pepper = peppers.by_id(mint.pepper).ok_or_else(|| Refusal::Conflict {
-        field: Some("Idempotency-Key".into()),
-        detail: "The key that this request issued was minted with a pepper that is no longer configured.".into(),
-    })?;
-    Ok(mint_with(pepper, nonce, id, mint)?.text)
 }
 
 /// Reads one key of an account; another account's key is as unknown as none, after the same work.
@@ -173,6 +181,11 @@ pub(super) fn get(sql: &impl Sql, account: AccountRef, id: KeyId) -> Result<Opti
     let statement = format!("SELECT {COLUMNS} FROM keys WHERE digest >= ?1 AND digest < ?2 AND +account = ?3");
     let rows = sql.run(&statement, &[first, end, account.number.into()])?;
     one(sql, rows, account.slot)
+}
+
+/// The same for a command that cannot do without it.
+pub(super) fn named(sql: &impl Sql, account: AccountRef, id: KeyId) -> Result<Box<KeyRecord>, Failure> {
+    get(sql, account, id)?.map(Box::new).ok_or(Failure::Refused(Refusal::NotFound))
 }
 
 /// Reads one key by its digest, if it belongs to that account.
@@ -212,53 +225,41 @@ pub(super) fn any_left(
 pub(super) fn list(
     sql: &impl Sql,
     account: AccountRef,
-    filter: KeyFilter,
+    filter: &KeyFilter,
     before: u64,
     limit: u32,
     now: UnixMillis,
 ) -> Result<Vec<KeyRecord>, SqlError> {
-    let revoked_all = accounts::revoked_all(sql, account.number)?;
-    let [live, test, admin] = ENVIRONMENTS.map(|environment| revoked_all.upto(environment));
-    // What was revoked with all others, however much that is, is not even looked at where it is not wanted.
-    let after = match (filter.status, filter.environment) {
-        (None | Some(ListedStatus::Revoked), _) => 0,
-        (Some(_), Some(environment)) => revoked_all.upto(environment),
-        (Some(_), None) => live.min(test).min(admin),
-    };
-    let [before_gone, after_gone] = filter.status.map_or(["(?4 IS NOT NULL OR ", ")"], ListedStatus::condition);
-    let rows = sql.run(
-        &format!(
-            "SELECT {COLUMNS} FROM keys
-             WHERE account = ?1 AND issued < ?2 AND issued > ?10
-                AND CASE WHEN ?5 IS NULL THEN environment <> 'admin' ELSE environment = ?5 END
-                AND (?6 IS NULL OR pepper = ?6)
-                AND {before_gone}(issued <= CASE environment WHEN 'live' THEN ?7 WHEN 'test' THEN ?8 ELSE ?9 END)
-                    {after_gone}
-             ORDER BY issued DESC LIMIT ?3"
-        ),
-        &[
-            account.number.into(),
-            before.into(),
-            limit.into(),
-            now.as_millis().into(),
-            filter.environment.map(Environment::as_str).into(),
-            filter.pepper.map(u32::from).into(),
-            live.into(),
-            test.into(),
-            admin.into(),
-            after.into(),
-        ],
-    )?;
-    each(rows, |row| Ok(read(row, account.slot)?.under(revoked_all)))
+    let over = accounts::over_keys(sql, account.number)?;
+    let due = if filter.due { due::due(sql, account, over, now)? } else { None };
+    if filter.due && due.is_none() {
+        return Ok(Vec::new());
+    }
+    let page = Part { before, limit, due, only_left: false };
+    let Selection { from, parameters } = filter.select(account, &page, over.revoked_all, now);
+    let rows = sql.run(&format!("SELECT {COLUMNS} FROM {from}"), &parameters)?;
+    each(rows, |row| Ok(read(row, account.slot)?.under(over)))
 }
 
-/// True where a key has this id, whoever owns it.
-fn is_taken(sql: &impl Sql, id: KeyId) -> Result<bool, SqlError> {
-    Ok(!sql.run("SELECT 1 FROM keys WHERE digest >= ?1 AND digest < ?2", &digests_of(id))?.is_empty())
+/// Reads up to `limit` keys of a plan issued before sequence `before`, newest first.
+pub(super) fn of_plan(
+    sql: &impl Sql,
+    account: AccountRef,
+    plan: u64,
+    before: u64,
+    limit: u32,
+) -> Result<Vec<KeyRecord>, SqlError> {
+    let over = accounts::over_keys(sql, account.number)?;
+    let statement = format!(
+        "SELECT {COLUMNS} FROM plan_keys CROSS JOIN keys ON account = ?1 AND issued = issued_at
+         WHERE of_plan = ?2 AND issued_at < ?3 ORDER BY issued_at DESC LIMIT ?4"
+    );
+    let rows = sql.run(&statement, &[account.number.into(), plan.into(), before.into(), limit.into()])?;
+    each(rows, |row| Ok(read(row, account.slot)?.under(over)))
 }
 
 /// Every digest that begins with the id is among these: 'g' is what follows the last hex digit.
-fn digests_of(id: KeyId) -> [Value; 2] {
+pub(super) fn digests_of(id: KeyId) -> [Value; 2] {
     let first = id.digest_prefix_hex();
     [first.as_str().into(), format!("{first}g").into()]
 }
@@ -267,11 +268,9 @@ fn digests_of(id: KeyId) -> [Value; 2] {
 fn one(sql: &impl Sql, rows: Vec<Row>, slot: u8) -> Result<Option<KeyRecord>, SqlError> {
     let Some(row) = at_most_one(rows)? else { return Ok(None) };
     let record = read(row, slot)?;
-    let revoked_all = accounts::revoked_all(sql, record.account.number)?;
-    Ok(Some(record.under(revoked_all)))
+    let over = accounts::over_keys(sql, record.account.number)?;
+    Ok(Some(record.under(over)))
 }
-
-const ENVIRONMENTS: [Environment; 3] = [Environment::Live, Environment::Test, Environment::Admin];
 
 pub(super) fn insert(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
     let admin = record.admin.as_ref();
@@ -279,8 +278,10 @@ pub(super) fn insert(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError>
     let parent = session.map(|session| session.parent.map_or_else(|| ROOT.to_owned(), |digest| digest.to_hex()));
     sql.run(
         "INSERT INTO keys (digest, account, issued, version, name, environment, scopes, status, hint, pepper,
-            not_before, expires_at, created_at, created_by, workspaces, fields, access_level, role, actor, parent)
-         VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+            not_before, expires_at, created_at, created_by, workspaces, fields, access_level, role, actor, parent,
+            rotated_from, allowed_ips, description, owner, tags, metadata)
+         VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+            ?25)",
         &[
             record.digest.to_hex().into(),
             record.account.number.into(),
@@ -301,8 +302,32 @@ pub(super) fn insert(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError>
             admin.map(|admin| admin.role.as_str()).into(),
             session.map(|session| session.actor.clone()).into(),
             parent.into(),
+            record.rotated_from.map(|digest| digest.to_hex()).into(),
+            record.allowed_ips.as_ref().map(ToJson::to_json).into(),
+            record.labels.description.clone().into(),
+            record.labels.owner.clone().into(),
+            record.labels.tags.to_json().into(),
+            record.labels.metadata.to_json().into(),
         ],
     )?;
+    store_tags(sql, record, &[])
+}
+
+/// By which keys are found. `before`: those that are stored.
+fn store_tags(sql: &impl Sql, record: &KeyRecord, before: &[String]) -> Result<(), SqlError> {
+    let tags = &record.labels.tags;
+    for gone in before.iter().filter(|tag| !tags.contains(tag)) {
+        sql.run(
+            "DELETE FROM key_tags WHERE of_account = ?1 AND tag = ?2 AND issued_at = ?3",
+            &[record.account.number.into(), gone.as_str().into(), record.issued.into()],
+        )?;
+    }
+    for new in tags.iter().filter(|tag| !before.contains(tag)) {
+        sql.run(
+            "INSERT INTO key_tags (of_account, tag, issued_at, key) VALUES (?1, ?2, ?3, ?4)",
+            &[record.account.number.into(), new.as_str().into(), record.issued.into(), record.digest.to_hex().into()],
+        )?;
+    }
     Ok(())
 }
 
@@ -311,47 +336,78 @@ const ROOT: &str = "root";
 
 fn store_change(sql: &impl Sql, record: &KeyRecord) -> Result<(), SqlError> {
     sql.run(
-        "UPDATE keys SET version = ?2, name = ?3, status = ?4, revoked_at = ?5 WHERE digest = ?1",
+        "UPDATE keys SET version = ?2, name = ?3, status = ?4, revoked_at = ?5, expires_at = ?6, rotated_to = ?7,
+            unrotated_expires_at = ?8, waiting_overlap_ms = ?9, description = ?10, owner = ?11, tags = ?12, metadata = ?13
+         WHERE digest = ?1",
         &[
             record.digest.to_hex().into(),
             record.version.into(),
             record.name.clone().into(),
             record.status.as_str().into(),
             record.revoked_at.map(UnixMillis::as_millis).into(),
+            record.expires_at.map(UnixMillis::as_millis).into(),
+            record.rotated_to.map(|digest| digest.to_hex()).into(),
+            record.unrotated_expires_at.map(UnixMillis::as_millis).into(),
+            record.waiting_overlap_ms.into(),
+            record.labels.description.clone().into(),
+            record.labels.owner.clone().into(),
+            record.labels.tags.to_json().into(),
+            record.labels.metadata.to_json().into(),
         ],
     )?;
     Ok(())
 }
 
-// The newest day has the newest use.
-const COLUMNS: &str = "digest, account, issued, version, name, environment, scopes, status, hint, pepper,
+// The newest day has the newest use, unless the key was only refused on it.
+const COLUMNS: &str = "digest, environment, status, account, issued, version, name, scopes, hint, pepper,
     not_before, expires_at, created_at, created_by, revoked_at, workspaces, fields, access_level, role, actor, parent,
-    (SELECT last_at FROM usage WHERE usage.digest = keys.digest ORDER BY day DESC LIMIT 1)";
+    rotated_from, rotated_to, unrotated_expires_at, waiting_overlap_ms, allowed_ips,
+    description, owner, tags, metadata,
+    (SELECT last_at FROM usage WHERE usage.digest = keys.digest AND last_at > 0 ORDER BY day DESC LIMIT 1)";
 
-fn read(mut row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
-    Ok(KeyRecord {
-        digest: row.parsed("digest", Digest::parse_hex)?,
-        account: AccountRef { slot, number: narrow(row.number()?)? },
-        issued: row.number()?,
-        version: row.number()?,
-        name: row.optional_text()?,
-        environment: row.parsed("environment", |text| text.parse().ok())?,
-        scopes: row.json()?,
-        status: row.parsed("status", KeyStatus::parse)?,
-        hint: row.text()?,
-        pepper: narrow(row.number()?)?,
-        not_before: row.optional_number()?.map(UnixMillis::from_millis),
-        expires_at: row.optional_number()?.map(UnixMillis::from_millis),
-        created_at: UnixMillis::from_millis(row.number()?),
-        created_by: row.optional_text()?,
-        revoked_at: row.optional_number()?.map(UnixMillis::from_millis),
-        workspaces: row.optional_text()?.map(|text| from_json(&text)).transpose()?,
-        fields: row.json()?,
-        access_level: row.optional_text()?,
-        admin: administration(&mut row)?,
-        last_used_at: row.optional_number()?.map(UnixMillis::from_millis),
-        scopes_last_used: None,
+fn read(row: Columns, slot: u8) -> Result<KeyRecord, SqlError> {
+    Wide::read(row, |row| {
+        Ok(KeyRecord {
+            digest: row.columns.parsed("digest", Digest::parse_hex)?,
+            environment: row.columns.parsed("environment", |text| text.parse().ok())?,
+            status: row.columns.parsed("status", KeyStatus::parse)?,
+            account: AccountRef { slot, number: row.narrow() },
+            issued: row.number(),
+            version: row.number(),
+            name: row.optional_text(),
+            scopes: row.json(),
+            hint: row.text(),
+            pepper: row.narrow(),
+            not_before: row.optional_instant(),
+            expires_at: row.optional_instant(),
+            created_at: row.instant(),
+            created_by: row.optional_text(),
+            revoked_at: row.optional_instant(),
+            workspaces: row.optional_json(),
+            fields: row.json(),
+            access_level: row.optional_text(),
+            admin: row.some(administration),
+            rotated_from: row.some(digest),
+            rotated_to: row.some(digest),
+            unrotated_expires_at: row.optional_instant(),
+            waiting_overlap_ms: row.optional_number(),
+            allowed_ips: row.optional_json(),
+            labels: Labels {
+                description: row.optional_text(),
+                owner: row.optional_text(),
+                tags: row.json(),
+                metadata: row.json(),
+            },
+            last_used_at: row.optional_instant(),
+            scopes_last_used: None,
+            rotation_days: None,
+        })
     })
+}
+
+fn digest(row: &mut Columns) -> Result<Option<Digest>, SqlError> {
+    let wrong = || SqlError("a stored digest is not of its form".into());
+    row.optional_text()?.map(|text| Digest::parse_hex(&text).ok_or_else(wrong)).transpose()
 }
 
 fn administration(row: &mut Columns) -> Result<Option<Administration>, SqlError> {
@@ -369,87 +425,10 @@ fn administration(row: &mut Columns) -> Result<Option<Administration>, SqlError>
     Ok(Some(Administration { role, session }))
 }
 
-fn refuse_inactive(owner: &AccountRecord, environment: Environment) -> Result<(), Refusal> {
-    let detail = match owner.account().fault_in(environment) {
-        None => return Ok(()),
-        Some(AccountFault::Suspended) => {
-            "The account is suspended; an operator must set its status to \"active\" first.".into()
-        }
-        Some(AccountFault::NoAccess { environment, access: Access::Requested }) => format!(
-            "The account's api_access.{environment} is \"requested\"; wait until an operator approves it, which sets it \
-             to \"active\"."
-        ),
-        Some(AccountFault::NoAccess { environment, access }) => format!(
-            "The account's api_access.{environment} is \"{}\"; ask for it with POST accounts/{}/access-requests, and an \
-             operator sets it to \"active\".",
-            access.as_str(),
-            owner.id
-        ),
-    };
-    Err(Refusal::AccountInactive { detail })
-}
-
-/// Refuses to limit a key to what is no workspace in use of its account.
-pub(super) fn refuse_foreign_workspaces(
-    owner: &AccountRecord,
-    workspaces: Option<&[WorkspaceId]>,
-) -> Result<(), Refusal> {
-    let active = |id: &WorkspaceId| owner.workspaces.iter().any(|workspace| workspace.id == *id);
-    match workspaces.unwrap_or_default().iter().find(|id| !active(id)) {
-        None => Ok(()),
-        Some(id) => Err(Refusal::Invalid {
-            field: "workspaces".into(),
-            detail: format!("workspaces: {id} is not an active workspace of this account."),
-        }),
-    }
-}
-
-fn refuse_beyond_limit(
-    sql: &impl Sql,
-    owner: &AccountRecord,
-    environment: Environment,
-    now: UnixMillis,
-) -> Result<(), Failure> {
-    let Some(limit) = owner.max_active_keys else { return Ok(()) };
-    // Counting stops at the limit, so that its cost does not grow with the account.
-    let count = only(sql.run(
-        "SELECT count(*) FROM (SELECT 1 FROM keys WHERE account = ?1 AND environment = ?2 AND status <> 'revoked'
-            AND issued > ?5 AND (expires_at IS NULL OR expires_at > ?3) LIMIT ?4)",
-        &[
-            owner.id.number.into(),
-            environment.as_str().into(),
-            now.as_millis().into(),
-            Value::from(limit),
-            owner.revoked_all.upto(environment).into(),
-        ],
-    )?)?
-    .number()?;
-    if count >= u64::from(limit) { Err(Refusal::LimitReached { limit, environment }.into()) } else { Ok(()) }
-}
-
-pub(super) fn mint_with(pepper: &Pepper, nonce: &[u8; 32], id: &CommandId, mint: &Mint) -> Result<MintedKey, SqlError> {
-    let [secret @ .., _, _, _, _, _, _, _, _, _, _, _, _] = derive(nonce, &[b"key secret", id.secret_part()])?;
-    Ok(pepper.mint(&mint.brand, mint.environment, mint.account, secret))
-}
-
-/// The text of a new key of `owner`, and how to make it again.
-pub(super) fn mint_new<S: Sql>(
-    work: &Work<'_, S>,
-    owner: &AccountRecord,
-    environment: Environment,
-) -> Result<(MintedKey, Mint), SqlError> {
-    let pepper = work.circumstances.peppers.minting();
-    let mint = Mint { pepper: pepper.id(), brand: owner.brand, environment, account: owner.id };
-    let minted = mint_with(pepper, &work.circumstances.nonce, &work.order.id, &mint)?;
-    if is_taken(work.sql, KeyId::of(&minted.digest))? {
-        return Err(SqlError("two keys would share an id".into()));
-    }
-    Ok((minted, mint))
-}
-
 /// Puts a change of a key into its account's audit.
-pub(super) fn note<S: Sql>(
-    work: &Work<'_, S>,
+pub(super) fn note(
+    sql: &impl Sql,
+    by: By<'_>,
     record: &KeyRecord,
     action: &'static str,
     before: Option<Members>,
@@ -462,6 +441,6 @@ pub(super) fn note<S: Sql>(
         before,
         after: record.described(),
     };
-    audit::append(work.sql, work.by(), change)?;
+    audit::append(sql, by, change)?;
     Ok(())
 }

@@ -11,9 +11,11 @@
 //! - [`query`]: what is so now.
 //! - [`admins`]: who may order and ask what.
 //! - [`revoke_all`]: all keys of an environment at once, and how KV comes to say so.
+//! - [`plans`]: keys to be revoked, written down first, [`plan_run`]: and revoked then; [`stale`]: which to look at.
 //! - [`workspaces`]: parts of an account that keys can be limited to.
 //! - [`lease`]: for how long caches may decide by themselves, and when a change counts everywhere.
-//! - [`usage`]: which keys were used lately, [`scopes_used`]: and which of their scopes.
+//! - [`usage`]: which keys were used and refused lately, [`scopes_used`]: and which of their scopes,
+//!   [`usage_picture`]: and when.
 //! - [`settings`]: what an account is configured with.
 //! - [`feed`]: which subjects changed since when, for caches to catch up.
 //! - [`sync`]: the one question that the edge asks.
@@ -24,29 +26,40 @@ pub mod admins;
 pub mod audit;
 pub mod command;
 pub mod copy;
+pub mod due;
 pub mod feed;
 pub mod journal;
+pub mod labels;
 pub mod lease;
 pub mod meta;
 pub mod outbox;
+pub mod plan_run;
+pub mod plans;
 pub mod query;
 pub mod record;
 pub mod revoke_all;
+pub mod rotation;
 pub mod schema;
 pub mod scopes_used;
 pub mod settings;
 pub mod sql;
+pub mod stale;
 pub mod sync;
 pub mod usage;
+pub mod usage_picture;
 pub mod workspaces;
 
 mod accounts;
 mod credentials;
+mod hours;
 mod key_filter;
 mod key_rules;
 mod keys;
+mod mint;
+mod order;
 mod platform;
 mod properties;
+mod usage_rows;
 
 pub use credentials::SESSION_MS;
 pub use key_filter::{KeyFilter, ListedStatus};

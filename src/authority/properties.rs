@@ -2,10 +2,13 @@
 
 use crate::{
     credential::{Brand, Environment, WorkspaceId},
-    policy::{Access, AccountStatus, ApiAccess, Fields, Role, ScopeSet, UnixMillis},
+    policy::{Access, AccountStatus, AllowedIps, ApiAccess, Fields, Role, ScopeSet, UnixMillis},
 };
 
-use super::settings::{Settings, SettingsChange};
+use super::{
+    labels::{Labels, LabelsChange},
+    settings::{Settings, SettingsChange},
+};
 
 /// The properties of a new account.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +65,14 @@ impl<T> Edit<T> {
     #[must_use]
     pub fn is_set(&self) -> bool {
         matches!(self, Edit::Set(_))
+    }
+
+    /// The same of a value that stays where it is.
+    pub fn over<'a>(&'a self, value: &'a T) -> &'a T {
+        match self {
+            Edit::Set(value) => value,
+            Edit::Keep => value,
+        }
     }
 
     /// The new value, or else this one.
@@ -129,6 +140,53 @@ pub struct NewKey {
     pub workspaces: Option<Vec<WorkspaceId>>,
     /// The fields of resources that it is limited to.
     pub fields: Fields,
+    /// The addresses it may be used from; none = all.
+    pub allowed_ips: Option<AllowedIps>,
+    /// What is noted of it.
+    pub labels: Labels,
+}
+
+/// When the time of a key that has a successor begins to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverlapFrom {
+    /// With the rotation.
+    #[default]
+    Rotation,
+    /// With the first use of the successor, as far as caches tell; until then nothing changes for the old key.
+    FirstUse,
+}
+
+impl OverlapFrom {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Rotation, Self::FirstUse];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rotation => "rotation",
+            Self::FirstUse => "first_use",
+        }
+    }
+}
+
+/// The properties of a successor. What is not said is as with the key that it succeeds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewRotation {
+    /// For how long both keys work, in milliseconds; 0 = the old one is revoked as soon as the overlap begins.
+    pub overlap_ms: u64,
+    /// When it begins.
+    pub overlap_from: OverlapFrom,
+    /// What it may do.
+    pub scopes: Option<ScopeSet>,
+    /// The workspaces it is limited to; none = all of its account.
+    pub workspaces: Edit<Option<Vec<WorkspaceId>>>,
+    /// The fields of resources that it is limited to.
+    pub fields: Option<Fields>,
+    /// The addresses it may be used from; none = all.
+    pub allowed_ips: Edit<Option<AllowedIps>>,
+    /// Refused from this instant on; if nothing is said, it has as long a life again.
+    pub expires_at: Edit<Option<UnixMillis>>,
 }
 
 /// The properties of a new admin credential.
@@ -168,6 +226,8 @@ pub struct KeyChange {
     pub name: Edit<Option<String>>,
     /// True refuses the key until it is enabled again.
     pub disabled: Edit<bool>,
+    /// What is noted of it.
+    pub labels: LabelsChange,
     /// A member that was to be changed, and never is.
     pub fixed: Option<&'static str>,
 }

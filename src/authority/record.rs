@@ -4,13 +4,15 @@ use crate::{
     credential::{AccountRef, Brand, Digest, Environment, KeyId, WorkspaceId},
     json::ToJson,
     policy::{
-        Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, Role, ScopeSet, UnixMillis,
-        Workspace,
+        Account, AccountStatus, AllowedIps, ApiAccess, EffectiveStatus, Fields, Grant, KeyStatus, RevokedBefore, Role,
+        ScopeSet, UnixMillis, Workspace,
     },
 };
 
 use super::{
-    audit::{AuditHead, Members, in_order},
+    audit::{AuditHead, Members, add_some, in_order},
+    due::OverKeys,
+    labels::Labels,
     scopes_used::ScopesLastUsed,
     settings::Settings,
 };
@@ -50,6 +52,9 @@ pub struct AccountRecord {
     pub revoked_all: RevokedAll,
     /// Its workspaces that are not archived.
     pub workspaces: Vec<Workspace>,
+    /// How many of its keys are due for a successor, up to [`DUE_COUNTED`](super::due::DUE_COUNTED); none where that was
+    /// not looked for, or there is no policy.
+    pub keys_due: Option<u64>,
 }
 
 /// For each environment, the last time that all keys there were at that time were revoked.
@@ -112,7 +117,7 @@ impl AccountRecord {
             ("name", self.name.to_json()),
             ("status", self.status.as_str().to_json()),
         ];
-        members.extend(self.settings.described());
+        self.settings.describe(&mut members);
         in_order(members)
     }
 
@@ -209,10 +214,24 @@ pub struct KeyRecord {
     pub workspaces: Option<Vec<WorkspaceId>>,
     /// The fields of resources that it is limited to.
     pub fields: Fields,
+    /// The addresses it may be used from; none = all.
+    pub allowed_ips: Option<AllowedIps>,
+    /// What is noted of it.
+    pub labels: Labels,
     /// The access level of the account that it was issued with.
     pub access_level: Option<String>,
     /// What makes it an admin credential; none for API keys.
     pub admin: Option<Administration>,
+    /// The key that it succeeds.
+    pub rotated_from: Option<Digest>,
+    /// The key that succeeds it.
+    pub rotated_to: Option<Digest>,
+    /// When it would have expired without a successor.
+    pub unrotated_expires_at: Option<UnixMillis>,
+    /// How long the key works on once its successor is used, in milliseconds; none = that does not matter any more.
+    pub waiting_overlap_ms: Option<u64>,
+    /// After how many days its account has it succeeded.
+    pub rotation_days: Option<u32>,
 }
 
 /// What an admin credential has on top of a key.
@@ -246,22 +265,30 @@ impl KeyRecord {
             ("scopes", self.scopes.to_json()),
             ("status", self.status.as_str().to_json()),
         ];
-        if !self.fields.is_empty() {
-            members.push(("fields", self.fields.to_json()));
-        }
-        members.extend(self.workspaces.iter().map(|workspaces| ("workspaces", workspaces.to_json())));
-        if let Some(admin) = &self.admin {
-            members.push(("role", admin.role.as_str().to_json()));
-            members.extend(admin.session.iter().map(|session| ("actor", session.actor.to_json())));
-        }
+        let admin = self.admin.as_ref();
+        let session = admin.and_then(|admin| admin.session.as_ref());
+        let key_id = |digest: Option<Digest>| digest.map(|digest| KeyId::of(&digest).to_string().to_json());
+        let mut some = [
+            ("fields", (!self.fields.is_empty()).then(|| self.fields.to_json())),
+            ("workspaces", self.workspaces.as_ref().map(ToJson::to_json)),
+            ("allowed_ips", self.allowed_ips.as_ref().map(ToJson::to_json)),
+            ("overlap_from_first_use_ms", self.waiting_overlap_ms.map(|overlap| overlap.to_json())),
+            ("rotated_from", key_id(self.rotated_from)),
+            ("rotated_to", key_id(self.rotated_to)),
+            ("role", admin.map(|admin| admin.role.as_str().to_json())),
+            ("actor", session.map(|session| session.actor.to_json())),
+        ];
+        add_some(&mut members, &mut some);
+        self.labels.describe(&mut members);
         in_order(members)
     }
 
-    /// The record as it counts where all keys of its account may have been revoked: a key that was among them is as
+    /// The record as it counts with what its account says about all of its keys: a key that was among them is as
     /// revoked as one that was revoked alone. Its version stays: nobody has changed this key.
     #[must_use]
-    pub(super) fn under(mut self, revoked_all: RevokedAll) -> Self {
-        if let Some(revoked) = revoked_all.of(self.environment)
+    pub(super) fn under(mut self, over: OverKeys) -> Self {
+        self.rotation_days = over.rotation_days;
+        if let Some(revoked) = over.revoked_all.of(self.environment)
             && self.issued <= revoked.sequence
             && self.status != KeyStatus::Revoked
         {
@@ -277,6 +304,12 @@ impl KeyRecord {
         KeyId::of(&self.digest)
     }
 
+    /// What the edge would find at `now`.
+    #[must_use]
+    pub fn status_at(&self, now: UnixMillis) -> EffectiveStatus {
+        EffectiveStatus::at(now, self.status, self.not_before, self.expires_at)
+    }
+
     /// What the edge needs to know of it.
     #[must_use]
     pub fn grant(&self) -> Grant {
@@ -287,6 +320,7 @@ impl KeyRecord {
             scopes: self.scopes.clone(),
             workspaces: self.workspaces.clone(),
             fields: self.fields.clone(),
+            allowed_ips: self.allowed_ips.clone(),
             status: self.status,
             not_before: self.not_before,
             expires_at: self.expires_at,

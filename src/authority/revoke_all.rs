@@ -14,7 +14,7 @@ use crate::{
 use super::{
     accounts,
     audit::{self, Change},
-    command::{Answer, Failure, Refusal, Work},
+    command::{Answer, Failure, Work},
     feed::{self, FeedSubject},
     keys, meta,
     outbox::{self, KvKey},
@@ -30,7 +30,7 @@ pub(super) fn revoke<S: Sql>(
     environments: &[Environment],
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+    let owner = accounts::named(sql, account)?;
     let sequence = meta::next_sequence(sql)?;
     let now = Revoked { sequence, at: work.now() };
     let mut revoked_all = owner.revoked_all;

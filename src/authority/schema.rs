@@ -50,7 +50,7 @@ fn current(sql: &impl Sql) -> Result<usize, SqlError> {
 }
 
 /// Every migration, oldest first.
-const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE, RIGHTS];
+const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE, RIGHTS, LIFETIME];
 
 const FIRST: &[&str] = &[
     // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
@@ -209,4 +209,70 @@ const RIGHTS: &[&str] = &[
     "ALTER TABLE usage ADD COLUMN scopes TEXT NOT NULL DEFAULT ''",
     // Features that are on for every account.
     "ALTER TABLE meta ADD COLUMN features TEXT NOT NULL DEFAULT '[]'",
+];
+
+const LIFETIME: &[&str] = &[
+    // The digests of the key that this one succeeds, and of its own successor; when it would have expired without that.
+    "ALTER TABLE keys ADD COLUMN rotated_from TEXT",
+    "ALTER TABLE keys ADD COLUMN rotated_to TEXT",
+    "ALTER TABLE keys ADD COLUMN unrotated_expires_at INTEGER",
+    // How long it works on once its successor is used; none = it does not wait for that.
+    "ALTER TABLE keys ADD COLUMN waiting_overlap_ms INTEGER",
+    "CREATE INDEX keys_waiting ON keys (rotated_to) WHERE waiting_overlap_ms IS NOT NULL",
+    // The addresses it may be used from; none = all.
+    "ALTER TABLE keys ADD COLUMN allowed_ips TEXT",
+    // The module `labels`.
+    "ALTER TABLE keys ADD COLUMN description TEXT",
+    "ALTER TABLE keys ADD COLUMN owner TEXT",
+    "ALTER TABLE keys ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE keys ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+    // How often the key was used and refused in each hour of that day: the module `hours`.
+    "ALTER TABLE usage ADD COLUMN hours TEXT NOT NULL DEFAULT ''",
+    // What keys are found by. A key without an owner, tags or an end costs no row.
+    "CREATE INDEX keys_by_owner ON keys (account, owner, issued) WHERE owner IS NOT NULL",
+    "CREATE INDEX keys_by_creator ON keys (account, created_by, issued) WHERE created_by IS NOT NULL",
+    "CREATE INDEX keys_by_end ON keys (account, expires_at) WHERE expires_at IS NOT NULL",
+    // The module `due`.
+    "CREATE INDEX keys_due ON keys (account, issued)
+        WHERE status <> 'revoked' AND rotated_to IS NULL AND environment <> 'admin'",
+    "CREATE TABLE key_tags (
+        of_account INTEGER NOT NULL REFERENCES accounts (number),
+        tag TEXT NOT NULL,
+        issued_at INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        PRIMARY KEY (of_account, tag, issued_at)
+    ) STRICT, WITHOUT ROWID",
+    // The module `plans`. Of the keys of a plan, those issued at `next` and later have had their turn.
+    "CREATE TABLE plans (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        account INTEGER NOT NULL REFERENCES accounts (number),
+        filter TEXT NOT NULL,
+        total INTEGER NOT NULL,
+        live INTEGER NOT NULL,
+        disabled INTEGER NOT NULL,
+        expired INTEGER NOT NULL,
+        truncated INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        next INTEGER NOT NULL,
+        revoked INTEGER NOT NULL DEFAULT 0,
+        skipped INTEGER NOT NULL DEFAULT 0,
+        created_at INTEGER NOT NULL,
+        created_by TEXT,
+        credential TEXT,
+        actor TEXT,
+        started_at INTEGER,
+        finished_at INTEGER,
+        gone_at INTEGER
+    ) STRICT",
+    "CREATE INDEX plans_of_account ON plans (account)",
+    "CREATE INDEX plans_open ON plans (account) WHERE finished_at IS NULL",
+    "CREATE INDEX plans_running ON plans (started_at) WHERE state = 'running'",
+    "CREATE INDEX plans_by_end ON plans (gone_at) WHERE gone_at IS NOT NULL",
+    // A key's account and the sequence it was issued at name it as well as its digest, in a fraction of the space.
+    "CREATE TABLE plan_keys (
+        of_plan INTEGER NOT NULL,
+        issued_at INTEGER NOT NULL,
+        PRIMARY KEY (of_plan, issued_at)
+    ) STRICT, WITHOUT ROWID",
 ];

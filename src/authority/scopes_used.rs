@@ -3,14 +3,13 @@
 //! Days are those of UTC. All of it is a lower bound: a scope can have served later than is said here, never earlier.
 
 use crate::{
-    credential::Digest,
     json::{ObjectWriter, ToJson},
     policy::{ScopeSet, UnixMillis},
 };
 
 use super::{
     record::KeyRecord,
-    sql::{Columns, Sql, SqlError, at_most_one},
+    sql::{Columns, Sql, SqlError},
 };
 
 /// Days of a key's use that are looked at, the newest ones.
@@ -68,14 +67,6 @@ fn date(day: u64) -> String {
     date
 }
 
-/// What is written of a day of a key.
-pub(super) fn of_day(sql: &impl Sql, digest: &Digest, day: u64) -> Result<u128, SqlError> {
-    let rows =
-        sql.run("SELECT scopes FROM usage WHERE digest = ?1 AND day = ?2", &[digest.to_hex().into(), day.into()])?;
-    let row = at_most_one(rows)?;
-    Ok(row.map(|mut row| row.parsed("set of scopes", stored)).transpose()?.unwrap_or(0))
-}
-
 /// The bits of scopes as hexadecimal digits, the highest first.
 pub(super) fn text(scopes: u128) -> String {
     format!("{scopes:x}")
@@ -89,7 +80,7 @@ pub(super) fn parse(text: &str) -> Option<u128> {
 }
 
 /// As it stands in a row: nothing for no scope.
-fn stored(text: &str) -> Option<u128> {
+pub(super) fn stored(text: &str) -> Option<u128> {
     if text.is_empty() { Some(0) } else { parse(text) }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    audit::Members,
+    audit::{Members, add_some},
     command::{Edit, Refusal},
 };
 
@@ -33,6 +33,12 @@ pub struct Settings {
     pub access_note: Option<String>,
     /// Whether the holder of a genuine key learns that it was revoked, has expired or is disabled.
     pub explain_refusals: bool,
+    /// For how many days its keys may live at most; none = as long as the deployment has it.
+    pub max_key_days: Option<u32>,
+    /// After how many days each key is due for a successor; none = never.
+    pub rotation_days: Option<u32>,
+    /// Whether holders may have their own keys succeeded.
+    pub holders_may_rotate: bool,
 }
 
 /// Which names keys may have.
@@ -132,6 +138,12 @@ pub struct SettingsChange {
     pub plan: Edit<Option<String>>,
     /// Whether the holder of a genuine key learns why it is refused.
     pub explain_refusals: Edit<bool>,
+    /// For how many days its keys may live at most.
+    pub max_key_days: Edit<Option<u32>>,
+    /// After how many days each key is due for a successor.
+    pub rotation_days: Edit<Option<u32>>,
+    /// Whether holders may have their own keys succeeded.
+    pub holders_may_rotate: Edit<bool>,
 }
 
 impl SettingsChange {
@@ -143,6 +155,9 @@ impl SettingsChange {
         self.catalogue.apply(&mut settings.catalogue);
         self.plan.apply(&mut settings.plan);
         self.explain_refusals.apply(&mut settings.explain_refusals);
+        self.max_key_days.apply(&mut settings.max_key_days);
+        self.rotation_days.apply(&mut settings.rotation_days);
+        self.holders_may_rotate.apply(&mut settings.holders_may_rotate);
     }
 }
 
@@ -164,17 +179,22 @@ impl Settings {
         })
     }
 
-    /// What the audit says of them, each member as JSON text.
-    pub(super) fn described(&self) -> Members {
-        vec![
-            ("access_level_required", self.access_level_required.to_json()),
-            ("access_levels", self.access_levels.to_json()),
-            ("access_note", self.access_note.to_json()),
-            ("explain_refusals", self.explain_refusals.to_json()),
-            ("name_policy", self.name_policy.as_str().to_json()),
-            ("plan", self.plan.to_json()),
-            ("scopes", self.catalogue.to_json()),
-        ]
+    /// Adds what the audit says of them, each member as JSON text.
+    pub(super) fn describe(&self, members: &mut Members) {
+        let mut some = [
+            ("access_level_required", Some(self.access_level_required.to_json())),
+            ("access_levels", Some(self.access_levels.to_json())),
+            ("access_note", Some(self.access_note.to_json())),
+            ("explain_refusals", Some(self.explain_refusals.to_json())),
+            ("name_policy", Some(self.name_policy.as_str().to_json())),
+            ("plan", Some(self.plan.to_json())),
+            ("scopes", Some(self.catalogue.to_json())),
+            // Entries of before these were there look the same now.
+            ("max_key_days", self.max_key_days.map(|days| days.to_string())),
+            ("rotation_days", self.rotation_days.map(|days| days.to_string())),
+            ("holders_may_rotate", self.holders_may_rotate.then(|| true.to_json())),
+        ];
+        add_some(members, &mut some);
     }
 }
 
@@ -200,6 +220,9 @@ impl ToJson for Settings {
             .if_any("plan", self.plan.clone())
             .if_any("access_note", self.access_note.clone())
             .if_any("explain_refusals", self.explain_refusals.then_some(true))
+            .if_any("max_key_days", self.max_key_days.map(u64::from))
+            .if_any("rotation_days", self.rotation_days.map(u64::from))
+            .if_any("holders_may_rotate", self.holders_may_rotate.then_some(true))
             .end()
     }
 }
@@ -219,6 +242,9 @@ impl FromJson for Settings {
             plan: read(members.take("plan"))?,
             access_note: read(members.take("access_note"))?,
             explain_refusals: read(members.take("explain_refusals"))?.unwrap_or_default(),
+            max_key_days: days(members.take("max_key_days"))?,
+            rotation_days: days(members.take("rotation_days"))?,
+            holders_may_rotate: read(members.take("holders_may_rotate"))?.unwrap_or_default(),
         };
         members.end(settings)
     }
@@ -227,6 +253,10 @@ impl FromJson for Settings {
 /// A member that need not be there.
 fn read<T: FromJson>(json: Option<Json<'_>>) -> Option<Option<T>> {
     json.map_or(Some(None), |json| T::from_json(json).map(Some))
+}
+
+fn days(json: Option<Json<'_>>) -> Option<Option<u32>> {
+    json.map_or(Some(None), |json| u32::try_from(json.whole()?).ok().map(Some))
 }
 
 /// An object: the name of each, and what it stands for.
@@ -312,8 +342,11 @@ mod tests {
             plan: Some("Connect".to_owned()),
             access_note: Some("for our CRM".to_owned()),
             explain_refusals: true,
+            max_key_days: Some(90),
+            rotation_days: Some(30),
+            holders_may_rotate: true,
         };
-        let stored = r#"{"name_policy":"unique","access_levels":{"Full":{"scopes":["contacts:read"]},"View only":{"description":"Sees","scopes":["contacts:read"]}},"access_level_required":true,"scopes":[{"resource":"contacts","description":"People","verbs":["read","write"]}],"plan":"Connect","access_note":"for our CRM","explain_refusals":true}"#;
+        let stored = r#"{"name_policy":"unique","access_levels":{"Full":{"scopes":["contacts:read"]},"View only":{"description":"Sees","scopes":["contacts:read"]}},"access_level_required":true,"scopes":[{"resource":"contacts","description":"People","verbs":["read","write"]}],"plan":"Connect","access_note":"for our CRM","explain_refusals":true,"max_key_days":90,"rotation_days":30,"holders_may_rotate":true}"#;
         assert_eq!(settings.to_json(), stored);
         assert_eq!(json::read(stored), Some(settings));
         assert_eq!(Settings::default().to_json(), "{}");

@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use crate::json::{self, FromJson};
+use crate::{
+    json::{self, FromJson},
+    policy::UnixMillis,
+};
 
 /// Bound parameters per statement (Cloudflare Durable Objects, SQLite limits).
 pub const PARAMETERS_MAX: usize = 100;
@@ -165,6 +168,103 @@ impl Columns {
     pub fn json<T: FromJson>(&mut self) -> Result<T, SqlError> {
         from_json(&self.text()?)
     }
+}
+
+/// Takes the columns of a row that has many of them. The first that is not as it must be is kept, and one check at the
+/// end refuses the row: one per column, each with all that was read until then to be dropped, would be four times the
+/// code.
+pub struct Wide {
+    /// To take from at once what nothing can stand in for. What comes before all others has the least to drop.
+    pub columns: Columns,
+    wrong: Option<SqlError>,
+}
+
+impl Wide {
+    /// What `read` makes of `columns`, if all of them are as they must be.
+    ///
+    /// # Errors
+    /// The first column that is not.
+    pub fn read<T>(columns: Columns, read: impl FnOnce(&mut Wide) -> Result<T, SqlError>) -> Result<T, SqlError> {
+        let mut row = Wide { columns, wrong: None };
+        let record = read(&mut row)?;
+        row.wrong.map_or(Ok(record), Err)
+    }
+
+    fn or_wrong<T: Default>(&mut self, column: Result<T, SqlError>) -> T {
+        match column {
+            Ok(value) => value,
+            Err(error) => {
+                self.wrong.get_or_insert(error);
+                T::default()
+            }
+        }
+    }
+
+    /// As [`Columns::text`].
+    pub fn text(&mut self) -> String {
+        let column = self.columns.text();
+        self.or_wrong(column)
+    }
+
+    /// As [`Columns::optional_text`].
+    pub fn optional_text(&mut self) -> Option<String> {
+        let column = self.columns.optional_text();
+        self.or_wrong(column)
+    }
+
+    /// As [`Columns::number`].
+    pub fn number(&mut self) -> u64 {
+        let column = self.columns.number();
+        self.or_wrong(column)
+    }
+
+    /// As [`Columns::optional_number`].
+    pub fn optional_number(&mut self) -> Option<u64> {
+        let column = self.columns.optional_number();
+        self.or_wrong(column)
+    }
+
+    /// A number of a smaller type.
+    pub fn narrow<T: TryFrom<u64> + Default>(&mut self) -> T {
+        let column = self.columns.number().and_then(narrow);
+        self.or_wrong(column)
+    }
+
+    /// A number of milliseconds since 1970.
+    pub fn instant(&mut self) -> UnixMillis {
+        UnixMillis::from_millis(self.number())
+    }
+
+    /// The same, or NULL.
+    pub fn optional_instant(&mut self) -> Option<UnixMillis> {
+        self.optional_number().map(UnixMillis::from_millis)
+    }
+
+    /// As [`Columns::json`].
+    pub fn json<T: FromJson + Default>(&mut self) -> T {
+        let column = self.columns.json();
+        self.or_wrong(column)
+    }
+
+    /// As [`Columns::json`], or NULL.
+    pub fn optional_json<T: FromJson>(&mut self) -> Option<T> {
+        let column = self.columns.optional_text().and_then(|text| text.map(|text| from_json(&text)).transpose());
+        self.or_wrong(column)
+    }
+
+    /// What `read` takes from some of the columns.
+    pub fn some<T: Default>(&mut self, read: impl FnOnce(&mut Columns) -> Result<T, SqlError>) -> T {
+        let columns = read(&mut self.columns);
+        self.or_wrong(columns)
+    }
+}
+
+/// A stored number as one of a smaller type.
+///
+/// # Errors
+/// A number out of its range.
+pub fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, SqlError> {
+    T::try_from(number).map_err(|_| SqlError(format!("a stored number is out of range: {number}")))
 }
 
 /// Reads a stored JSON column.

@@ -2,9 +2,9 @@
 //!
 //! An isolate says what it knows (epoch, sequence, position in the feed) and which copies it wants; it is told every
 //! change that it has not seen yet, how long it may now decide by itself, and the copies. The same message carries how
-//! often keys were used. Both directions are lines of text, each a word and its values with one space between them,
-//! read strictly: what is not understood is no answer. The first line names the version of all this; a version is sent
-//! a deploy after it can be read. The last line is `end`, so that an answer cut short is none.
+//! often keys were used and refused. Both directions are lines of text, each a word and its values with one space between
+//! them, read strictly: what is not understood is no answer. The first line names the version of all this; a version is
+//! sent a deploy after it can be read. The last line is `end`, so that an answer cut short is none.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::{
     credential::{AccountRef, Digest, decode_lower_hex, joined},
     json::all,
     planted::planted,
-    policy::is_feature,
+    policy::{Reason, is_feature},
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     outbox::KvKey,
     platform, scopes_used,
     sql::{INTEGER_MAX, Sql, SqlError},
-    usage::Use,
+    usage::{Counted, Use},
 };
 
 /// Copies that one question may want: what waits while four questions are under way, and still a short answer.
@@ -32,6 +32,9 @@ pub const WANTS_MAX: usize = 32;
 
 /// Keys whose use one question tells, at most.
 pub const USES_MAX: usize = 256;
+
+/// Counts that it tells besides, at most: with the uses, 36 KB.
+pub const COUNTED_MAX: usize = 256;
 
 /// What an isolate asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct SyncRequest {
     pub wants: Vec<Want>,
     /// The keys that were used since it said so last, at most [`USES_MAX`].
     pub uses: Vec<Use>,
+    /// What else keys were counted for, at most [`COUNTED_MAX`].
+    pub counted: Vec<Counted>,
     /// Requests it decided by outage grace since it said so last.
     pub graced: u64,
 }
@@ -151,6 +156,10 @@ impl SyncRequest {
         for Use { digest, count, age_ms, scopes } in &self.uses {
             line(&mut text, format_args!("used {} {count} {age_ms} {scopes:x}", digest.to_hex()));
         }
+        for Counted { digest, reason, count, age_ms } in &self.counted {
+            let reason = reason.map_or(NONE, Reason::as_str);
+            line(&mut text, format_args!("counted {} {count} {age_ms} {reason}", digest.to_hex()));
+        }
         if self.graced > 0 {
             line(&mut text, format_args!("graced {}", self.graced));
         }
@@ -180,12 +189,20 @@ impl SyncRequest {
                     };
                     request.wants.push(Want { digest, account, refresh });
                 }
-                "used" if request.uses.len() < USES_MAX => {
+                word @ ("used" | "counted") => {
                     let digest = Digest::parse_hex(words.next()?)?;
                     let count = u32::try_from(number(words.next()?)?).ok()?;
                     let age_ms = number(words.next()?)?;
-                    let scopes = scopes_used::parse(words.next()?)?;
-                    request.uses.push(Use { digest, count, age_ms, scopes });
+                    let last = words.next()?;
+                    if word == "used" {
+                        request.uses.push(Use { digest, count, age_ms, scopes: scopes_used::parse(last)? });
+                    } else {
+                        let reason = if last == NONE { None } else { Some(Reason::parse(last)?) };
+                        request.counted.push(Counted { digest, reason, count, age_ms });
+                    }
+                    if request.uses.len() > USES_MAX || request.counted.len() > COUNTED_MAX {
+                        return None;
+                    }
                 }
                 "graced" if request.graced == 0 => request.graced = number(words.next()?)?,
                 _ => return None,

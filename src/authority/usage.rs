@@ -1,8 +1,12 @@
-//! Usage: which keys were used lately, and about how often.
+//! Usage: which keys were used and refused lately, and about how often.
 //!
-//! Caches tell it with their syncs, each use at most once; what a failed sync or the end of an instance loses is not told
-//! again. So counts are lower bounds. Rows written are the dearest thing here: what a key's row is to be told waits in
-//! memory for a minute since that was last written, and then for the next round, which many rows share.
+//! Caches tell it with their syncs, each use and refusal at most once; what a failed sync or the end of an instance loses
+//! is not told again. So counts are lower bounds. Rows written are the dearest thing here: what a key's row is to be told
+//! waits in memory for a minute since that was last written, and then for the next round, which many rows share.
+//!
+//! A key has one row for each day (UTC) on which it was used or refused, in which every hour is counted apart. A refusal
+//! is no use: a row that knows of refusals alone has 0 for the time of its last use. Old rows go: the module
+//! `usage_rows`.
 //!
 //! With a use comes which of the key's scopes served it. That is kept by the day (UTC), and is a lower bound, too.
 
@@ -11,13 +15,17 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use crate::{credential::Digest, policy::UnixMillis};
+use crate::{
+    credential::Digest,
+    policy::{Reason, UnixMillis},
+};
 
 use super::{
+    hours::{Calls, Hours},
     query::Found,
     record::KeyRecord,
-    scopes_used,
     sql::{Sql, SqlError},
+    usage_rows::{self, Stored},
 };
 
 /// How long a row stays as it is, in milliseconds.
@@ -30,7 +38,7 @@ pub const WRITE_ROUND_MS: u64 = 10_000;
 /// of [`ROWS_MAX`], and no answer waits long behind one round's commit.
 pub const ROWS_PER_ROUND: usize = 2_000;
 
-/// Rows in memory, about 100 bytes each. Where there is no room, a use is written at once.
+/// Rows in memory, about 150 bytes each. Where there is no room, a use is written at once.
 pub const ROWS_MAX: usize = 65_536;
 
 /// What a cache tells of a key.
@@ -44,6 +52,19 @@ pub struct Use {
     pub age_ms: u64,
     /// Which of the key's scopes served on the day of the last use, bit *i* for its *i*-th; as far as it is known.
     pub scopes: u128,
+}
+
+/// What a cache tells of a key besides: calls of one hour that ended in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Which key.
+    pub digest: Digest,
+    /// Why they were refused; none: they were uses, and there are later ones.
+    pub reason: Option<Reason>,
+    /// How many there were.
+    pub count: u32,
+    /// How long ago the last one was, in milliseconds.
+    pub age_ms: u64,
 }
 
 /// What is not written yet, and what was written within the last minute. All of it may be lost.
@@ -67,7 +88,9 @@ struct OfDigest(u64);
 struct Row {
     /// Which one: of which day (UTC, counted from 1970).
     day: u64,
-    count: u64,
+    /// Uses and refusals that are to be added.
+    hours: Hours,
+    /// The last use that is known of; [`UnixMillis::EPOCH`] = none.
     last_at: UnixMillis,
     /// Which scopes served. All that are known of once it was written, and until then those that are to be added.
     scopes: u128,
@@ -86,21 +109,42 @@ impl Tally {
     pub fn take(&mut self, sql: &impl Sql, uses: &[Use], now: UnixMillis) -> Result<bool, SqlError> {
         let mut wrote = false;
         for Use { digest, count, age_ms, scopes } in uses {
-            let at = UnixMillis::from_millis(now.as_millis().saturating_sub(*age_ms));
-            let mut passing = Row::new(at.day());
-            let row = self.row(digest, at.day(), now).unwrap_or(&mut passing);
-            row.waits |= *count > 0 || at > row.last_at || scopes & !row.scopes != 0;
-            row.scopes |= scopes;
-            row.count = row.count.saturating_add((*count).into());
-            row.last_at = row.last_at.max(at);
-            let outcome = row.write_if_due(sql, digest, now);
-            if row.waits {
-                let round = row.round();
-                self.next_due = Some(self.next_due.map_or(round, |next| next.min(round)));
-            }
-            wrote |= outcome?;
+            let counted = Counted { digest: *digest, reason: None, count: *count, age_ms: *age_ms };
+            wrote |= self.note(sql, &counted, *scopes, now)?;
         }
         Ok(wrote)
+    }
+
+    /// The same with what else a sync told.
+    ///
+    /// # Errors
+    /// Trouble with SQLite, as with [`Tally::take`].
+    pub fn take_counted(&mut self, sql: &impl Sql, counted: &[Counted], now: UnixMillis) -> Result<bool, SqlError> {
+        let mut wrote = false;
+        for counted in counted {
+            wrote |= self.note(sql, counted, 0, now)?;
+        }
+        Ok(wrote)
+    }
+
+    fn note(&mut self, sql: &impl Sql, told: &Counted, scopes: u128, now: UnixMillis) -> Result<bool, SqlError> {
+        let Counted { digest, reason, count, age_ms } = told;
+        let at = UnixMillis::from_millis(now.as_millis().saturating_sub(*age_ms));
+        let mut passing = Row::new(at.day());
+        let row = self.row(digest, at.day(), now).unwrap_or(&mut passing);
+        row.hours.add(&Calls::at(at, *reason, (*count).into()));
+        row.waits |= *count > 0;
+        if reason.is_none() {
+            row.waits |= at > row.last_at || scopes & !row.scopes != 0;
+            row.scopes |= scopes;
+            row.last_at = row.last_at.max(at);
+        }
+        let outcome = row.write_if_due(sql, digest, now);
+        if row.waits {
+            let round = row.round();
+            self.next_due = Some(self.next_due.map_or(round, |next| next.min(round)));
+        }
+        outcome
     }
 
     /// Writes what has waited for a minute since its row was last written, up to [`ROWS_PER_ROUND`] of it. True when
@@ -157,10 +201,19 @@ impl Tally {
         match found {
             Found::Key(record) => self.add_to_record(record),
             Found::Keys(records, _) => records.iter_mut().for_each(|record| self.add_to_record(record)),
+            Found::Usage(picture) => {
+                let digest = picture.digest;
+                for row in self.waiting(&digest) {
+                    picture.add_day(row.day, row.uses(), &row.hours);
+                }
+            }
             Found::Account(_)
             | Found::Accounts(..)
             | Found::Scopes(_)
             | Found::Audit(..)
+            | Found::Plan(_)
+            | Found::Plans(..)
+            | Found::StaleKeys(_)
             | Found::Platform(_)
             | Found::Workspace(_)
             | Found::Workspaces(..) => {}
@@ -168,12 +221,16 @@ impl Tally {
     }
 
     fn add_to_record(&self, record: &mut KeyRecord) {
-        for row in self.keys.get(&record.digest).into_iter().flatten().filter(|row| row.waits) {
-            record.last_used_at = record.last_used_at.max(Some(row.last_at));
+        for row in self.waiting(&record.digest) {
+            record.last_used_at = record.last_used_at.max(Some(row.last_at).filter(|at| *at > UnixMillis::EPOCH));
             if let Some(scopes) = &mut record.scopes_last_used {
                 scopes.add(row.day, row.scopes);
             }
         }
+    }
+
+    fn waiting(&self, digest: &Digest) -> impl Iterator<Item = &Row> {
+        self.keys.get(digest).into_iter().flatten().filter(|row| row.waits)
     }
 
     /// When there is something to write: a multiple of [`WRITE_ROUND_MS`], so that many rows share one alarm. None while
@@ -196,7 +253,13 @@ impl Hasher for OfDigest {
 
 impl Row {
     fn new(day: u64) -> Self {
-        Row { day, count: 0, last_at: UnixMillis::EPOCH, scopes: 0, written_at: None, waits: false }
+        Row { day, hours: Hours::default(), last_at: UnixMillis::EPOCH, scopes: 0, written_at: None, waits: false }
+    }
+
+    /// Uses that are to be added.
+    fn uses(&self) -> u64 {
+        let calls = self.hours.calls().iter();
+        calls.fold(0, |sum, calls| sum.saturating_add(if calls.reason.is_none() { calls.count } else { 0 }))
     }
 
     /// The first round that writes it.
@@ -218,29 +281,27 @@ impl Row {
         if !self.waits || !self.is_due(now) {
             return Ok(false);
         }
-        if self.scopes != 0 && self.written_at.is_none() {
-            self.scopes |= scopes_used::of_day(sql, digest, self.day)?;
+        // What another instance, or this one, wrote earlier is not in memory.
+        let newest = Stored::newest(sql, digest, self.day)?;
+        let (stored, before) = match newest {
+            Some(row) if row.day == self.day => (Some(row), None),
+            other => (None, other.map(|row| row.day)),
+        };
+        let mut sum = stored.unwrap_or_else(|| Stored::new(self.day));
+        let news = !self.hours.calls().is_empty() || self.last_at > sum.last_at || self.scopes & !sum.scopes != 0;
+        self.scopes |= sum.scopes;
+        (sum.last_at, sum.scopes) = (sum.last_at.max(self.last_at), self.scopes);
+        sum.count = sum.count.saturating_add(self.uses());
+        for calls in self.hours.calls() {
+            sum.hours.add(calls);
         }
-        // Nothing known of scopes: what the row has of them stays.
-        let scopes = (self.scopes != 0).then(|| scopes_used::text(self.scopes));
-        let written = sql.run(
-            "INSERT INTO usage (digest, day, count, last_at, scopes)
-                SELECT digest, ?2, ?3, ?4, coalesce(?5, '') FROM keys WHERE digest = ?1
-             ON CONFLICT (digest, day) DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at),
-                    scopes = coalesce(?5, scopes)
-                WHERE excluded.count > 0 OR excluded.last_at > last_at OR scopes <> coalesce(?5, scopes)
-             RETURNING day",
-            &[
-                digest.to_hex().into(),
-                self.day.into(),
-                self.count.into(),
-                self.last_at.as_millis().into(),
-                scopes.into(),
-            ],
-        )?;
-        self.count = 0;
+        let written = news && sum.write(sql, digest)?;
+        self.hours = Hours::default();
         self.waits = false;
         self.written_at = Some(now);
-        Ok(!written.is_empty())
+        if let (true, Some(before)) = (written, before) {
+            usage_rows::forget_old(sql, digest, self.day, before)?;
+        }
+        Ok(written)
     }
 }

@@ -7,14 +7,14 @@ use crate::credential::{AccountRef, WorkspaceId};
 use crate::policy::{UnixMillis, WORKSPACES_MAX};
 
 use super::{
-    accounts::{self, narrow},
+    accounts,
     audit::{self, Change, Members},
     command::{Answer, Failure, Refusal, Work, WorkspaceChange, derive},
     feed::{self, FeedSubject},
     meta,
     outbox::KvKey,
     record::WorkspaceRecord,
-    sql::{Columns, Sql, SqlError, Value, at_most_one, each},
+    sql::{Columns, Sql, SqlError, Value, Wide, at_most_one, each},
 };
 
 /// Which workspaces a list shows.
@@ -48,7 +48,7 @@ pub(super) fn create<S: Sql>(
     name: &str,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let sql = work.sql;
-    let owner = accounts::get(sql, account)?.ok_or(Refusal::NotFound)?;
+    let owner = accounts::named(sql, account)?;
     if owner.workspaces.len() >= WORKSPACES_MAX {
         return Err(Refusal::WorkspaceLimitReached.into());
     }
@@ -161,16 +161,18 @@ pub(super) fn list(
 
 const COLUMNS: &str = "id, account, created, version, name, created_at, created_by, archived_at";
 
-fn read(mut row: Columns, slot: u8) -> Result<WorkspaceRecord, SqlError> {
-    Ok(WorkspaceRecord {
-        id: row.parsed("workspace id", WorkspaceId::parse)?,
-        account: AccountRef { slot, number: narrow(row.number()?)? },
-        created: row.number()?,
-        version: row.number()?,
-        name: row.text()?,
-        created_at: UnixMillis::from_millis(row.number()?),
-        created_by: row.optional_text()?,
-        archived_at: row.optional_number()?.map(UnixMillis::from_millis),
+fn read(row: Columns, slot: u8) -> Result<WorkspaceRecord, SqlError> {
+    Wide::read(row, |row| {
+        Ok(WorkspaceRecord {
+            id: row.columns.parsed("workspace id", WorkspaceId::parse)?,
+            account: AccountRef { slot, number: row.narrow() },
+            created: row.number(),
+            version: row.number(),
+            name: row.text(),
+            created_at: row.instant(),
+            created_by: row.optional_text(),
+            archived_at: row.optional_instant(),
+        })
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use js_sys::Array;
+use js_sys::{Array, Promise};
 use wasm_bindgen::JsValue;
 use web_sys::{Request, Response};
 
 use crate::{
     authority::admins::Caller,
-    credential::{Bearer, Environment, PresentedKey},
+    credential::{Bearer, Environment, KeyId, PresentedKey, RecognisedKey},
     http::{
         Problem,
         admin::{self, OfEverySlot, Place, ShardPage},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    config::{Config, ConfigFault, Slot},
+    config::{Config, ConfigFault, Slot, config},
     convert,
     env::Env,
     log::log,
@@ -49,6 +49,42 @@ pub(super) fn answer(
     })
     .into())
 }
+
+/// Has the Authority issue a successor for the key of a request, which was allowed to bring it.
+pub(super) fn rotate_own(request: &Request, env: &Env, key: &RecognisedKey) -> Promise {
+    let (request, env) = (<Request as Clone>::clone(request), env.clone());
+    let (caller, account) = (Caller::Holder(key.digest), key.account);
+    let target = stub::admin_target(&format!("accounts/{account}/keys/{}/rotate", KeyId::of(&key.digest)), "");
+    convert::promise(async move {
+        let config = config(&env);
+        let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
+        let answered = async {
+            let slot = settings.slots.get(account.slot).ok_or_else(Problem::indeterminate)?;
+            let mut headers = headers(&request, caller, &["content-type", IDEMPOTENCY_KEY])?;
+            // What it is now: the caller may not read it.
+            headers.push(("if-match", "*".into()));
+            let body = convert::body(&request).await.map_err(|_| Problem::field("body", UNREADABLE))?;
+            ask(&env, slot, &Question { method: "POST", target, headers, body: Some(&body) }).await
+        };
+        match answered.await {
+            Ok(answer) => Ok(answer.response.into()),
+            Err(problem) => Ok(convert::response(&problem.reply())?.into()),
+        }
+    })
+}
+
+/// The headers of a question: those of the request that are named, and our own.
+fn headers(
+    request: &Request,
+    caller: Caller,
+    passed_on: &[&'static str],
+) -> Result<Vec<(&'static str, String)>, Problem> {
+    let mut headers = vec![(CALLER, caller.text()), (COMMAND_ID, hex::encode(random::<16>()?))];
+    headers.extend(passed_on.iter().filter_map(|name| convert::header(request, name).map(|value| (*name, value))));
+    Ok(headers)
+}
+
+const UNREADABLE: &str = "The body could not be read.";
 
 /// What the entry makes of an answer that has to wait until a change counts everywhere.
 fn delayed(response: Response) -> Result<JsValue, JsValue> {
@@ -109,17 +145,16 @@ async fn serve(
         // Whatever it asks for: its own shard says first whether it still counts.
         By::Credential { caller, slot } => (caller, Place::Slot(slot)),
     };
-    let body = convert::body(request).await.map_err(|_| Problem::field("body", "The body could not be read."))?;
+    let body = convert::body(request).await.map_err(|_| Problem::field("body", UNREADABLE))?;
     let actor = convert::header(request, ACTOR);
     #[cfg(feature = "trap")]
     let actor = super::trap::actor(request).or(actor);
-    let passed_on = ["content-type", IDEMPOTENCY_KEY, "if-match"].map(|name| (name, convert::header(request, name)));
-    let own = [(CALLER, Some(caller.text())), (ACTOR, actor), (COMMAND_ID, Some(hex::encode(random::<16>()?)))];
-    let headers = passed_on.into_iter().chain(own);
+    let mut headers = headers(request, caller, &["content-type", IDEMPOTENCY_KEY, "if-match"])?;
+    headers.extend(actor.map(|actor| (ACTOR, actor)));
     let mut question = Question {
         method: &method,
         target: stub::admin_target(path, query),
-        headers: headers.filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
+        headers,
         // A question has no body; the runtime would refuse to send one.
         body: Some(body.as_slice()).filter(|_| method != "GET" && method != "HEAD"),
     };

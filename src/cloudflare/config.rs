@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use crate::{
     authority::{copy::SigningKeys, lease::Terms},
     credential::{Environment, NumberedSecret, Pepper, Peppers, RootToken, SecretError},
-    http::{Code, Problem},
+    http::{Code, Problem, admin::MAX_KEY_DAYS_MAX},
 };
 
 use super::env::Env;
@@ -22,6 +22,8 @@ pub(super) struct Config {
     pub(super) slots: Slots,
     pub(super) upstreams: Option<Upstreams>,
     pub(super) terms: Terms,
+    /// For how many days keys may live at most; none = for ever.
+    pub(super) max_key_days: Option<u32>,
 }
 
 /// The API behind Keygate.
@@ -78,15 +80,23 @@ pub(super) fn prefix(env: &Env) -> Rc<str> {
 
 /// What this Worker's own settings say of leases. Known even when nothing else is.
 pub(super) fn terms(env: &Env) -> Result<Terms, ConfigFault> {
-    let lease = seconds(env, LEASE_NAME, LEASE_DEFAULT, 1..=60).ok_or_else(|| ConfigFault {
+    let lease = whole(env, LEASE_NAME, LEASE_DEFAULT, 1..=60).ok_or_else(|| ConfigFault {
         name: LEASE_NAME,
         detail: "must be a whole number of seconds from 1 to 60.".into(),
     })?;
-    let grace = seconds(env, GRACE_NAME, GRACE_DEFAULT, 0..=300).ok_or_else(|| ConfigFault {
+    let grace = whole(env, GRACE_NAME, GRACE_DEFAULT, 0..=300).ok_or_else(|| ConfigFault {
         name: GRACE_NAME,
         detail: "must be a whole number of seconds from 0 to 300.".into(),
     })?;
     Ok(Terms { lease_ms: lease * 1_000, grace_ms: grace * 1_000 })
+}
+
+fn max_key_days(env: &Env) -> Result<Option<u32>, ConfigFault> {
+    let days = whole(env, MAX_KEY_DAYS_NAME, 0, 0..=MAX_KEY_DAYS_MAX.into()).ok_or_else(|| ConfigFault {
+        name: MAX_KEY_DAYS_NAME,
+        detail: format!("must be a whole number of days from 1 to {MAX_KEY_DAYS_MAX}, or 0 for no limit."),
+    })?;
+    Ok(u32::try_from(days).ok().filter(|days| *days > 0))
 }
 
 impl Config {
@@ -103,6 +113,7 @@ impl Config {
             slots: Slots::parse(text(env, SLOTS_NAME).as_deref().unwrap_or(SLOTS_DEFAULT))?,
             upstreams: Upstreams::read(env)?,
             terms: terms(env)?,
+            max_key_days: max_key_days(env)?,
         })
     }
 }
@@ -204,6 +215,7 @@ const LEASE_NAME: &str = "KEYGATE_LEASE_SECONDS";
 const LEASE_DEFAULT: u64 = 5;
 const GRACE_NAME: &str = "KEYGATE_OUTAGE_GRACE_SECONDS";
 const GRACE_DEFAULT: u64 = 0;
+const MAX_KEY_DAYS_NAME: &str = "KEYGATE_MAX_KEY_DAYS";
 
 fn text(env: &Env, name: &str) -> Option<String> {
     Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?.as_string().filter(|text| !text.is_empty())
@@ -230,7 +242,7 @@ fn optional<T>(
 }
 
 /// A whole number in `range`, without sign or leading zeros; none for anything else that is set.
-fn seconds(env: &Env, name: &str, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
+fn whole(env: &Env, name: &str, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
     let value = Reflect::get(env.as_ref(), &JsValue::from_str(name)).unwrap_or_default();
     let text = value.as_string();
     if value.is_undefined() || text.as_deref() == Some("") {

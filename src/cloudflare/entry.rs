@@ -7,7 +7,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use web_sys::Request;
 
 use crate::{
-    credential::{Digest, Environment},
+    credential::{Environment, RecognisedKey},
     edge::{Presented, Step, Verdict, Verification, present},
     http::{self, Endpoint, GRACE, Parameters, Problem, Reply},
     policy::{CanonicalPath, Decision, Demand, Denial, PathError, RouteTable, Rule},
@@ -61,7 +61,7 @@ pub fn decide(
     match endpoint {
         Endpoint::Admin(path) => admin::answer(&request, &env, config.clone(), settings, path, query),
         Endpoint::Health | Endpoint::OpenApi | Endpoint::Nothing => answer(&Problem::not_found().reply()),
-        Endpoint::Verify | Endpoint::Whoami | Endpoint::Workspaces | Endpoint::Api => {
+        Endpoint::Verify | Endpoint::Whoami | Endpoint::Workspaces | Endpoint::Rotate | Endpoint::Api => {
             let route = match endpoint {
                 Endpoint::Api => {
                     CanonicalPath::parse(path).map(|path| RouteTable::compiled().find(&request.method(), path))
@@ -109,7 +109,7 @@ fn verify(
     read: Read,
 ) -> Result<JsValue, JsValue> {
     let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
-    let around = Surroundings { env: &env, context: &context, settings };
+    let around = Surroundings { env: &env, context: &context, request: &request, settings };
     let step = verifier::begin(&around, &mut verification, &read);
     #[cfg(feature = "trap")]
     let at_once = !super::trap::is_async(&request);
@@ -118,7 +118,7 @@ fn verify(
     let step = match step {
         Step::Done(verdict) if at_once => {
             verifier::finish(&around, &verification, &verdict);
-            return finish(verdict, &verification.key().digest, form, &request, settings);
+            return finish(verdict, verification.key(), form, &around);
         }
         Step::ReadMirror(missing) => return Ok(mirror::names(verification.key(), missing).into()),
         step => step,
@@ -127,13 +127,13 @@ fn verify(
         let Ok(settings) = config.as_ref() else { return Err(JsValue::UNDEFINED) };
         #[cfg(feature = "trap")]
         super::trap::in_async(&request).await;
-        let around = Surroundings { env: &env, context: &context, settings };
+        let around = Surroundings { env: &env, context: &context, request: &request, settings };
         let verdict = match verifier::go_on(&around, &mut verification, step, &read).await {
             Ok(verdict) => verdict,
             Err(missing) => return Ok(mirror::names(verification.key(), missing).into()),
         };
         verifier::finish(&around, &verification, &verdict);
-        finish(verdict, &verification.key().digest, form, &request, settings)
+        finish(verdict, verification.key(), form, &around)
     })
     .into())
 }
@@ -173,6 +173,14 @@ fn read(
             let form = if endpoint == Endpoint::Whoami { Form::Whoami } else { Form::Workspaces };
             Ok((form, Demand { describe: true, ..Demand::default() }.into()))
         }
+        Endpoint::Rotate => {
+            if request.method() != "POST" {
+                return Err(Problem::method_not_allowed("POST"));
+            }
+            Parameters::parse(query).finish(&[])?;
+            // Of what is as it was seconds ago, no key is made.
+            Ok((Form::Rotate, Demand { strict: true, ..Demand::default() }.into()))
+        }
         _ => {
             let rule = route.map_err(|error| Problem::field("path", error.to_string()))?;
             // Also where no route is, so that one whose feature is off looks the same.
@@ -187,13 +195,8 @@ fn read(
     }
 }
 
-fn finish(
-    verdict: Verdict,
-    digest: &Digest,
-    form: Form,
-    request: &Request,
-    settings: &Config,
-) -> Result<JsValue, JsValue> {
+fn finish(verdict: Verdict, key: &RecognisedKey, form: Form, around: &Surroundings<'_>) -> Result<JsValue, JsValue> {
+    let Surroundings { request, settings, .. } = around;
     let (decision, in_grace) = match verdict {
         Verdict::Decided(decision) => (decision, false),
         Verdict::InGrace(decision) => (decision, true),
@@ -207,7 +210,12 @@ fn finish(
         let upstream = upstreams.of(principal.environment);
         return Ok(upstream::request(request, upstream, Some(principal), in_grace)?.into());
     }
-    Ok(prepared::answer(digest, form, in_grace, decision, |decision| reply(decision, form, in_grace))?.into())
+    if form == Form::Rotate
+        && let Decision::Allow(_) = &decision
+    {
+        return Ok(admin::rotate_own(request, around.env, key).into());
+    }
+    Ok(prepared::answer(&key.digest, form, in_grace, decision, |decision| reply(decision, form, in_grace))?.into())
 }
 
 /// What the decision sounds like.
@@ -222,7 +230,7 @@ fn reply(decision: &Decision, form: Form, in_grace: bool) -> Reply {
         (Decision::Allow(principal), Form::Whoami) => http::whoami(principal),
         (Decision::Allow(principal), Form::Workspaces) => http::workspaces(principal),
         (Decision::Allow(principal), Form::Api) => http::stand_in(principal),
-        (Decision::Allow(_), Form::NoRoute) => Problem::not_found().reply(),
+        (Decision::Allow(_), Form::NoRoute | Form::Rotate) => Problem::not_found().reply(),
     };
     marked(reply, in_grace)
 }

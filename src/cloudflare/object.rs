@@ -21,7 +21,9 @@ use crate::{
         journal,
         lease::{self, Leases, Terms},
         outbox::{self, Courier, KvKey},
-        query, revoke_all, schema,
+        plan_run,
+        query::{self, Found, Query},
+        revoke_all, rotation, schema,
         sql::SqlError,
         sync::{self, SyncRequest},
         usage::Tally,
@@ -122,6 +124,15 @@ impl Object {
         shard.tally.borrow_mut().write_due(&shard.storage, now())?;
         // Behind all that waits already.
         revoke_all::sweep(&shard.storage, now())?;
+        plan_run::forget(&shard.storage, now())?;
+        let runs = match plan_run::advance(&shard.storage, shard.slot, now()) {
+            Ok(revoked) => revoked.is_some(),
+            Err(error) => {
+                // It is tried again; everything else goes on.
+                log(&format!("plan: {error}"));
+                false
+            }
+        };
         let mut more = true;
         for _ in 0..ROUNDS_PER_ALARM {
             more = self.deliver(&shard, ALARM_WAIT_MS).await?;
@@ -130,7 +141,7 @@ impl Object {
             }
         }
         shard.alarm_at.set(None);
-        if more { shard.arm(now().saturating_add_millis(ALARM_AGAIN_MS)) } else { shard.ensure_alarm() }
+        if more || runs { shard.arm(now().saturating_add_millis(ALARM_AGAIN_MS)) } else { shard.ensure_alarm() }
     }
 
     /// Opens the database at the first event that needs it. Nothing is answered before this instance has proved, by a
@@ -174,6 +185,8 @@ impl Object {
         let request = request.ok_or_else(|| SqlError("a sync that is not understood".into()))?;
         let now = now();
         shard.tally.borrow_mut().take(&shard.storage, &request.uses, now)?;
+        rotation::used(&shard.storage, shard.slot, &request.uses, now)?;
+        shard.tally.borrow_mut().take_counted(&shard.storage, &request.counted, now)?;
         if request.graced > 0 {
             lease::note_graced(&shard.storage, request.graced)?;
         }
@@ -229,16 +242,8 @@ impl Object {
         let now = now();
         let answered = match understood {
             Ok(AdminRequest::Do(order)) => return self.carry_out(shard, &order).await,
-            Ok(AdminRequest::Ask(query)) => {
-                let found = admins::ask(&shard.storage, shard.slot, caller, facts.actor, &query, now);
-                found.map(|found| match found {
-                    Some(mut found) => {
-                        shard.tally.borrow().add_to(&mut found);
-                        admin::found(&found, shard.slot, now)
-                    }
-                    None => Problem::not_found().reply(),
-                })
-            }
+            Ok(AdminRequest::Ask(query)) => shard.ask(&facts, &query, now, admin::found),
+            Ok(AdminRequest::Draw(query)) => shard.ask(&facts, &query, now, admin::picture),
             Err(problem) => admins::check(&shard.storage, shard.slot, caller, now).map(|()| problem.reply()),
         };
         match answered {
@@ -253,7 +258,14 @@ impl Object {
         let begun = now();
         let executed = shard.with_peppers(&self.env, |peppers| {
             let catalogue = Catalogue::compiled();
-            let circumstances = Circumstances { slot: shard.slot, peppers, catalogue, now: begun, nonce: random()? };
+            let circumstances = Circumstances {
+                slot: shard.slot,
+                peppers,
+                catalogue,
+                max_key_days: config(&self.env).as_ref().as_ref().ok().and_then(|config| config.max_key_days),
+                now: begun,
+                nonce: random()?,
+            };
             let effective_by = shard.leases.borrow().effective_at(circumstances.now);
             let render = |answer: &_| admin::stored(answer, circumstances.now, effective_by);
             Ok(command::execute(&shard.storage, order, &circumstances, render))
@@ -386,6 +398,23 @@ impl Shard {
             Ok(config) => body(&config.signing),
             Err(fault) => Err(SqlError(fault.to_string())),
         }
+    }
+
+    /// Asks what is so at `now`, with what is not written yet, and has `render` make the answer.
+    fn ask(
+        &self,
+        facts: &Facts<'_>,
+        query: &Query,
+        now: UnixMillis,
+        render: fn(&Found, u8, UnixMillis) -> Reply,
+    ) -> Result<Reply, Failure> {
+        Ok(match admins::ask(&self.storage, self.slot, facts.caller, facts.actor, query, now)? {
+            Some(mut found) => {
+                self.tally.borrow().add_to(&mut found);
+                render(&found, self.slot, now)
+            }
+            None => Problem::not_found().reply(),
+        })
     }
 
     /// An answer to what was read at `now`, which goes out only if this instance is the current one.

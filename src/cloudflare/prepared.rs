@@ -27,6 +27,8 @@ pub(super) enum Form {
     Whoami,
     /// Where may I use my key?
     Workspaces,
+    /// A successor for it; never answered here.
+    Rotate,
     /// The API, by a rule of the route table.
     Api,
     /// The API, but no rule covers it.

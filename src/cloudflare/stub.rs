@@ -75,13 +75,13 @@ impl Answer {
     }
 }
 
-/// Makes a sync and gives the text of its answer. Counts of uses are sent once: a second try tells when, and no count.
+/// Makes a sync and gives the text of its answer. Counts of uses and refusals are sent once: a second try tells when, and no count.
 pub(super) async fn sync(env: &Env, slot: &Slot, call: &Call) -> Result<String, Unreachable> {
     // One limit for all of it, also for an answer that stops in the middle.
     let until = now().saturating_add_millis(call.deadline_ms);
     let answered = match sync_once(env, slot, &call.request, call.deadline_ms).await {
         Err(failure) if may_repeat(&failure) => {
-            let mut again = SyncRequest { graced: 0, ..call.request.clone() };
+            let mut again = SyncRequest { graced: 0, counted: Vec::new(), ..call.request.clone() };
             again.uses.iter_mut().for_each(|used| used.count = 0);
             sync_once(env, slot, &again, until.saturating_millis_since(now())).await
         }

@@ -6,11 +6,12 @@ use std::cell::RefCell;
 use js_sys::Promise;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
+use web_sys::Request;
 
 use crate::{
     authority::copy::SigningKeys,
     edge::{Call, Missing, Step, TELL_AFTER_MS, Verdict, Verification, View},
-    policy::{Decision, UnixMillis},
+    policy::{Address, Decision, UnixMillis},
 };
 
 use super::{
@@ -36,6 +37,7 @@ extern "C" {
 pub(super) struct Surroundings<'a> {
     pub(super) env: &'a Env,
     pub(super) context: &'a Context,
+    pub(super) request: &'a Request,
     pub(super) settings: &'a Config,
 }
 
@@ -46,7 +48,7 @@ pub(super) type Read = Option<Option<Mirrored>>;
 pub(super) fn begin(around: &Surroundings<'_>, verification: &mut Verification, read: &Read) -> Step {
     let step = with_view(around.settings, verification.key().account.slot, |view| verification.next(view, now()));
     // A slot that is not configured holds nothing we could ask.
-    with_mirror(around, verification, step.unwrap_or(Step::Done(Verdict::Undetermined)), read)
+    at_hand(around, verification, step.unwrap_or(Step::Done(Verdict::Undetermined)), read)
 }
 
 /// Goes on from `step` to the verdict, or to where it needs copies from KV: then it is to begin anew, with what KV has.
@@ -65,6 +67,8 @@ pub(super) async fn go_on(
         let next = match step {
             Step::Done(verdict) => return Ok(verdict),
             Step::ReadMirror(missing) => return Err(missing),
+            // Said at once, above.
+            Step::ReadAddress => return Ok(Verdict::Undetermined),
             Step::Sync(call) => {
                 // It goes on when this request's client goes away, for it is what others wait for, too.
                 let syncing = behind(around, sync((*env).clone(), slot, *call));
@@ -76,32 +80,46 @@ pub(super) async fn go_on(
                 with_view(settings, slot, |view| verification.next(view, now()))
             }
         };
-        step = with_mirror(around, verification, next.unwrap_or(Step::Done(Verdict::Undetermined)), read);
+        step = at_hand(around, verification, next.unwrap_or(Step::Done(Verdict::Undetermined)), read);
     }
 }
 
-/// The step behind `step`, if that is to read what was read before.
-fn with_mirror(around: &Surroundings<'_>, verification: &mut Verification, step: Step, read: &Read) -> Step {
-    let (Step::ReadMirror(_), Some(read)) = (&step, read) else { return step };
-    let evidence = read.as_ref().map(Mirrored::evidence);
-    let signing = &around.settings.signing;
-    with_view(around.settings, verification.key().account.slot, |view| {
-        verification.mirror_read(view, signing, evidence, now())
-    })
-    .unwrap_or(Step::Done(Verdict::Undetermined))
+/// The step behind `step`, if what that asks for is at hand: what KV has where it was read before, and the address that the
+/// request comes from. No client can set that one itself (Cloudflare, HTTP headers, `CF-Connecting-IP`).
+fn at_hand(around: &Surroundings<'_>, verification: &mut Verification, mut step: Step, read: &Read) -> Step {
+    let slot = verification.key().account.slot;
+    loop {
+        let next = match (step, read) {
+            (Step::ReadMirror(_), Some(read)) => {
+                let (evidence, signing) = (read.as_ref().map(Mirrored::evidence), &around.settings.signing);
+                with_view(around.settings, slot, |view| verification.mirror_read(view, signing, evidence, now()))
+            }
+            (Step::ReadAddress, _) => {
+                let header = convert::header(around.request, "cf-connecting-ip");
+                verification.comes_from(header.as_deref().and_then(Address::parse));
+                with_view(around.settings, slot, |view| verification.next(view, now()))
+            }
+            (step, _) => return step,
+        };
+        step = next.unwrap_or(Step::Done(Verdict::Undetermined));
+    }
 }
 
-/// What is done behind the answer: the use is noted, and the lease renewed when it is half over.
+/// What is done behind the answer: the use or the refusal is noted, and the lease renewed when it is half over.
 pub(super) fn finish(around: &Surroundings<'_>, verification: &Verification, verdict: &Verdict) {
     let (slot, digest) = (verification.key().account.slot, verification.key().digest);
     let in_grace = matches!(verdict, Verdict::InGrace(_));
-    let accepted = match verdict {
-        Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => Some(principal),
-        _ => None,
-    };
     let due = with_view(around.settings, slot, |view| {
         let now = now();
-        let tell = accepted.is_some_and(|principal| view.used(&digest, principal.scopes_used, in_grace, now));
+        let tell = match verdict {
+            Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => {
+                view.used(&digest, principal.scopes_used, in_grace, now)
+            }
+            Verdict::Decided(Decision::Deny(denial)) | Verdict::InGrace(Decision::Deny(denial)) => {
+                denial.reason().is_some_and(|reason| view.refused(&digest, reason, now))
+            }
+            Verdict::Unknown | Verdict::Undetermined => false,
+        };
         (view.renewal(now), tell)
     });
     let Some((renewal, tell)) = due else { return };

@@ -1,4 +1,4 @@
-//! Names of accounts, keys and workspaces. Names are public: knowing one gives no access.
+//! Names of accounts, keys, workspaces and plans. Names are public: knowing one gives no access.
 
 use std::fmt;
 
@@ -100,6 +100,38 @@ impl fmt::Debug for WorkspaceId {
     }
 }
 
+/// A plan to revoke keys. Random.
+///
+/// As text: `plan_` and sixteen lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanId([u8; 8]);
+
+impl PlanId {
+    /// The plan with this number.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads `plan_` and sixteen lower-case hexadecimal digits, nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_lower_hex(text.strip_prefix("plan_")?).map(Self)
+    }
+}
+
+impl fmt::Display for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("plan_")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanId({self})")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +159,16 @@ mod tests {
         for bad in ["", "ws_", "ws_000102030405FEFF", "ws_000102030405fef", "ws_000102030405feff0", "000102030405feff"]
         {
             assert_eq!(WorkspaceId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_id_has_exactly_one_spelling() {
+        let id = PlanId::from_bytes([0, 1, 2, 3, 4, 5, 0xfe, 0xff]);
+        assert_eq!(id.to_string(), "plan_000102030405feff");
+        assert_eq!(PlanId::parse("plan_000102030405feff"), Some(id));
+        for bad in ["", "plan_", "plan_000102030405FEFF", "plan_000102030405fef", "ws_000102030405feff"] {
+            assert_eq!(PlanId::parse(bad), None, "{bad:?}");
         }
     }
 

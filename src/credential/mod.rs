@@ -57,7 +57,7 @@ pub use brand::{Brand, BrandError};
 pub use checksum::crc32;
 pub use digest::Digest;
 pub use environment::{Environment, UnknownEnvironment};
-pub use id::{AccountRef, KeyId, WorkspaceId};
+pub use id::{AccountRef, KeyId, PlanId, WorkspaceId};
 pub use key::{KeyText, KeyTextError, MintedKey, PresentedKey, RecognisedKey};
 pub use pepper::{Pepper, Peppers};
 pub use secret::{NumberedSecret, SecretError, SecretKey};

@@ -36,10 +36,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// True if it tells which keys were used.
+    /// True if it tells which keys were used or refused.
     #[must_use]
     pub fn tells(&self) -> bool {
-        !self.request.uses.is_empty() || self.request.graced > 0
+        !self.request.uses.is_empty() || !self.request.counted.is_empty() || self.request.graced > 0
     }
 }
 

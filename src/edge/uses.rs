@@ -1,17 +1,20 @@
-//! Which keys were used, until the Authority has been told.
+//! Which keys were used, and which refused and why, until the Authority has been told.
 //!
-//! A use is told at most once: one whose telling may have been lost is told again with its time and its scopes alone.
-//! So counts are lower bounds, and the time of the last use is right to within a minute: a use waits for a sync that is
-//! made anyway, but where none of this key's last minute was told, no longer than [`TELL_AFTER_MS`].
+//! A use is told at most once: one whose telling may have been lost is told again with its time and its scopes alone, and
+//! a refusal not at all. So counts are lower bounds, in every hour, and the time of the last use is right to within a
+//! minute: a use waits for a sync that is made anyway, but where none of this key's last minute was told, no longer than
+//! [`TELL_AFTER_MS`]. So does a refusal, where no refusal of any key was told within the last minute.
+//!
+//! Only what a genuine key's grant and account say is a refusal: a forged text costs nothing here, and fills nothing.
 
 use crate::{
     authority::{
-        sync::{Subject, USES_MAX},
-        usage::Use,
+        sync::{COUNTED_MAX, Subject, USES_MAX},
+        usage::{Counted, Use},
     },
     credential::Digest,
     planted::planted,
-    policy::UnixMillis,
+    policy::{Reason, UnixMillis},
 };
 
 use super::cache::BySubject;
@@ -33,6 +36,20 @@ pub(super) struct Uses {
     keys: BySubject<Noted>,
     /// How many of those with something to tell were passed over or told last time, where there were more than fit.
     passed: usize,
+    /// What is told in a line of its own, each key, reason and hour apart: few, for every sync tells all of it.
+    apart: Vec<Apart>,
+    /// The last refusal that was told.
+    refusal_told_at: Option<UnixMillis>,
+}
+
+/// Refusals; or uses of an hour before that of the key's last one, so that they do not count for that.
+#[derive(Debug)]
+struct Apart {
+    digest: Digest,
+    /// None: they were uses.
+    reason: Option<Reason>,
+    count: u32,
+    last_at: UnixMillis,
 }
 
 #[derive(Debug)]
@@ -51,9 +68,13 @@ struct Noted {
 impl Noted {
     /// Of this key's last minute something was told.
     fn is_fresh(&self, now: UnixMillis) -> bool {
-        // A use that is yet to come: the clock was set back.
-        self.told_at.is_some_and(|at| at <= now && at.saturating_add_millis(TOLD_FOR_MS) > now)
+        is_fresh(self.told_at, now)
     }
+}
+
+fn is_fresh(told_at: Option<UnixMillis>, now: UnixMillis) -> bool {
+    // What is yet to come: the clock was set back.
+    told_at.is_some_and(|at| at <= now && at.saturating_add_millis(TOLD_FOR_MS) > now)
 }
 
 impl Uses {
@@ -71,6 +92,10 @@ impl Uses {
             untold: true,
             told_at: None,
         });
+        if noted.count > 0 && noted.last_at.hour() != now.hour() {
+            let (count, last_at) = (std::mem::take(&mut noted.count), noted.last_at);
+            set_apart(&mut self.apart, Apart { digest: *digest, reason: None, count, last_at });
+        }
         noted.count = noted.count.saturating_add(1);
         // Told with the time of the last use, they count for its day. What is left of the day before is lost.
         let earlier = if noted.last_at.day() == now.day() { noted.scopes } else { 0 };
@@ -80,9 +105,16 @@ impl Uses {
         !noted.is_fresh(now)
     }
 
+    /// Notes a refusal. True if it is to be told soon: none was within the last minute.
+    pub(super) fn note_refused(&mut self, digest: &Digest, reason: Reason, now: UnixMillis) -> bool {
+        set_apart(&mut self.apart, Apart { digest: *digest, reason: Some(reason), count: 1, last_at: now });
+        !is_fresh(self.refusal_told_at, now)
+    }
+
     /// True if there is something to tell that shall not wait for a sync that is made anyway.
     pub(super) fn any_soon(&self, now: UnixMillis) -> bool {
-        self.keys.values().any(|noted| noted.untold && !noted.is_fresh(now))
+        let refused = !self.apart.is_empty() && !is_fresh(self.refusal_told_at, now);
+        refused || self.keys.values().any(|noted| noted.untold && !noted.is_fresh(now))
     }
 
     /// Takes what is to be told now.
@@ -104,6 +136,18 @@ impl Uses {
             .collect()
     }
 
+    /// Takes what is to be told now in lines of their own.
+    pub(super) fn take_apart(&mut self, now: UnixMillis) -> Vec<Counted> {
+        let mut counted = Vec::new();
+        for Apart { digest, reason, count, last_at } in std::mem::take(&mut self.apart) {
+            if reason.is_some() {
+                self.refusal_told_at = Some(last_at);
+            }
+            counted.push(Counted { digest, reason, count, age_ms: now.saturating_millis_since(last_at) });
+        }
+        counted
+    }
+
     /// Takes back what was told at `sent_at` and may not have been heard, to be told again without its counts. A scope can be
     /// told twice.
     pub(super) fn lost(&mut self, uses: &[Use], sent_at: UnixMillis) {
@@ -120,5 +164,19 @@ impl Uses {
                 }
             }
         }
+    }
+}
+
+/// Where there is no room, it goes uncounted.
+fn set_apart(all: &mut Vec<Apart>, new: Apart) {
+    for other in all.iter_mut() {
+        if other.digest == new.digest && other.reason == new.reason && other.last_at.hour() == new.last_at.hour() {
+            other.count = other.count.saturating_add(new.count);
+            other.last_at = new.last_at;
+            return;
+        }
+    }
+    if all.len() < COUNTED_MAX {
+        all.push(new);
     }
 }

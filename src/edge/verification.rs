@@ -6,7 +6,7 @@ use crate::{
     authority::{copy::SigningKeys, sync::Want},
     credential::RecognisedKey,
     planted::planted,
-    policy::{Decision, Demand, UnixMillis, decide},
+    policy::{Account, Address, Decision, Demand, Grant, UnixMillis, decide},
 };
 
 use super::view::{Call, Found, Missing, View};
@@ -16,6 +16,8 @@ use super::view::{Call, Found, Missing, View};
 pub struct Verification {
     key: RecognisedKey,
     demand: Rc<Demand>,
+    /// None: not asked yet. `Some(None)`: it is not known.
+    address: Option<Option<Address>>,
     /// None until the first step.
     began: Option<Began>,
     /// KV has been read: whether it answered with something that was not to be believed.
@@ -38,6 +40,9 @@ struct Began {
 pub enum Step {
     /// Nothing: this is the verdict.
     Done(Verdict),
+    /// Find out where the request comes from, say so with [`Verification::comes_from`], and go on with
+    /// [`Verification::next`].
+    ReadAddress,
     /// Read from KV what is missing, then go on with [`Verification::mirror_read`].
     ReadMirror(Missing),
     /// Ask the Authority, end that with [`View::answered`] or [`View::failed`], and go on with [`Verification::next`].
@@ -86,13 +91,19 @@ impl Verification {
     /// A request with a recognised key. Nothing has been looked at yet.
     #[must_use]
     pub fn new(key: RecognisedKey, demand: impl Into<Rc<Demand>>) -> Self {
-        Verification { key, demand: demand.into(), began: None, mirror: None, failures: None, syncs: 0, waits: 0 }
+        let demand = demand.into();
+        Verification { key, demand, address: None, began: None, mirror: None, failures: None, syncs: 0, waits: 0 }
     }
 
     /// The key that is being decided about.
     #[must_use]
     pub fn key(&self) -> &RecognisedKey {
         &self.key
+    }
+
+    /// Where the request comes from; none = that is not known.
+    pub fn comes_from(&mut self, address: Option<Address>) {
+        self.address = Some(address);
     }
 
     /// Goes on by what is known now; also the first step.
@@ -104,12 +115,12 @@ impl Verification {
             && !self.demand.strict
             && let Found::Both(grant, account) = view.find(&self.key, now)
         {
-            return Step::Done(Verdict::Decided(decide(&grant, &account, view.platform(), &self.demand, now)));
+            return self.decided(Verdict::Decided, view, &grant, &account, now);
         }
         if view.is_leased(now, after) {
             match view.find(&self.key, now) {
                 Found::Both(grant, account) => {
-                    return Step::Done(Verdict::Decided(decide(&grant, &account, view.platform(), &self.demand, now)));
+                    return self.decided(Verdict::Decided, view, &grant, &account, now);
                 }
                 // Issuing is in no feed, so an earlier word does not do where the Authority itself must be asked.
                 Found::Unknown if !self.demand.strict || self.syncs > 0 => return Step::Done(Verdict::Unknown),
@@ -120,7 +131,7 @@ impl Verification {
             && view.is_in_grace(now)
             && let Found::Both(grant, account) = view.find(&self.key, now)
         {
-            return Step::Done(Verdict::InGrace(decide(&grant, &account, view.platform(), &self.demand, now)));
+            return self.decided(Verdict::InGrace, view, &grant, &account, now);
         }
         self.ask(view, began, now)
     }
@@ -141,6 +152,22 @@ impl Verification {
         }
         self.mirror = Some(!believed);
         self.next(view, now)
+    }
+
+    /// Decides, once everything that matters is known.
+    fn decided(
+        &self,
+        verdict: impl FnOnce(Decision) -> Verdict,
+        view: &View,
+        grant: &Grant,
+        account: &Account,
+        now: UnixMillis,
+    ) -> Step {
+        if grant.allowed_ips.is_some() && self.address.is_none() {
+            return Step::ReadAddress;
+        }
+        let address = self.address.flatten();
+        Step::Done(verdict(decide(grant, account, view.platform(), &self.demand, address, now)))
     }
 
     /// Only the Authority can say. Who asked it in vain, or saw others do so, gives up: a request asks once.

@@ -17,7 +17,7 @@ use crate::{
     },
     credential::{AccountRef, Digest, RecognisedKey},
     planted::planted,
-    policy::{Account, Grant, RevokedBefore, UnixMillis},
+    policy::{Account, Grant, Reason, RevokedBefore, UnixMillis},
 };
 
 use super::{
@@ -247,14 +247,27 @@ impl View {
     pub fn used(&mut self, digest: &Digest, scopes: u128, in_grace: bool, now: UnixMillis) -> bool {
         let now = self.tick(now);
         self.graced = self.graced.saturating_add(in_grace.into());
-        let soon = (self.uses.note(digest, scopes, now) || self.graced > 0) && self.teller_until <= now;
-        if soon {
-            self.teller_until = now.saturating_add_millis(2 * TELL_AFTER_MS);
-        }
-        soon
+        let soon = self.uses.note(digest, scopes, now) || self.graced > 0;
+        self.needs_teller(soon, now)
     }
 
-    /// A sync that tells what was used, if none has meanwhile and it shall not wait for one.
+    /// Notes that the key of `digest`, which is genuine and whose grant is known, was refused. True as with [`View::used`].
+    pub fn refused(&mut self, digest: &Digest, reason: Reason, now: UnixMillis) -> bool {
+        let now = self.tick(now);
+        let soon = self.uses.note_refused(digest, reason, now);
+        self.needs_teller(soon, now)
+    }
+
+    /// True if there is something to tell soon, and nobody yet who will.
+    fn needs_teller(&mut self, soon: bool, now: UnixMillis) -> bool {
+        let needed = soon && self.teller_until <= now;
+        if needed {
+            self.teller_until = now.saturating_add_millis(2 * TELL_AFTER_MS);
+        }
+        needed
+    }
+
+    /// A sync that tells what was used and refused, if none has meanwhile and it shall not wait for one.
     pub fn tell(&mut self, now: UnixMillis) -> Option<Call> {
         let now = self.tick(now);
         self.teller_until = UnixMillis::EPOCH;
@@ -273,12 +286,12 @@ impl View {
             cursor: self.cursor,
         });
         // What is told is told once. During an outage it would be lost, so it is kept for afterwards.
-        let (uses, graced) = if self.flights.are_failing() {
-            (Vec::new(), 0)
-        } else {
-            (self.uses.take(now), std::mem::take(&mut self.graced))
-        };
-        let request = SyncRequest { known, wants, uses, graced };
+        let mut request = SyncRequest { known, wants, ..SyncRequest::default() };
+        if !self.flights.are_failing() {
+            request.uses = self.uses.take(now);
+            request.counted = self.uses.take_apart(now);
+            request.graced = std::mem::take(&mut self.graced);
+        }
         self.flights.begin(request, self.drops, now)
     }
 

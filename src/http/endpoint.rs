@@ -9,6 +9,8 @@ pub enum Endpoint<'a> {
     Whoami,
     /// The workspaces that a key may use, as JSON.
     Workspaces,
+    /// A successor for the key that the request brings.
+    Rotate,
     /// Whether this Worker runs at all.
     Health,
     /// The description of this API, for programs.
@@ -30,6 +32,7 @@ impl<'a> Endpoint<'a> {
             "/verify" => Endpoint::Verify,
             "/whoami" => Endpoint::Whoami,
             "/workspaces" => Endpoint::Workspaces,
+            "/rotate" => Endpoint::Rotate,
             "/healthz" => Endpoint::Health,
             "/openapi.json" => Endpoint::OpenApi,
             "" => Endpoint::Nothing,

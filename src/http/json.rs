@@ -4,6 +4,7 @@
 //! so is a member that stands twice: two readers could take different ones.
 
 use crate::{
+    authority::command::Edit,
     credential::joined,
     json::{Json, Object, quoted},
 };
@@ -13,6 +14,11 @@ use super::problem::{Code, Problem};
 /// The longest body that is read. An account with 100 default scopes of 65 bytes and 50 features of 64 takes about 12 KB;
 /// access levels and a scope catalogue of any sensible size fit beside them.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Understands a value. Its error completes the sentence "… must be".
+///
+/// One function for each type of value takes one of these, instead of one for each member.
+pub type Parse<'a, T> = fn(Json<'a>) -> Result<T, String>;
 
 /// The members of a request body, taken out one after the other.
 #[derive(Debug)]
@@ -66,23 +72,15 @@ impl<'a> Members<'a> {
     /// # Errors
     /// 400 when it is missing, null, or refused by `parse`, whose text says what would be right; or when an earlier
     /// member was refused.
-    pub fn required<T>(
-        &mut self,
-        name: &'static str,
-        parse: impl FnOnce(Json<'a>) -> Result<T, String>,
-    ) -> Result<T, Problem> {
+    pub fn required<T>(&mut self, name: &'static str, parse: Parse<'a, T>) -> Result<T, Problem> {
         let value = self.optional(name, parse);
-        match self.fault.take() {
-            Some(fault) => Err(fault),
-            None => value.ok_or_else(|| Problem::field(name, format!("{name} is missing."))),
-        }
+        value.ok_or_else(|| self.missing(name)).and_then(|value| self.fault.take().map_or(Ok(value), Err))
     }
 
     /// Takes a member that may be absent. Null counts as a value; most `parse` refuse it. A refused one is none, and
     /// [`Members::finish`] says so.
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, String>) -> Option<T> {
-        self.known.push(name);
-        match parse(self.members.take(name)?) {
+    pub fn optional<T>(&mut self, name: &'static str, parse: Parse<'a, T>) -> Option<T> {
+        match parse(self.take(name)?) {
             Ok(value) => Some(value),
             Err(expected) => {
                 self.refuse(name, &expected);
@@ -92,8 +90,41 @@ impl<'a> Members<'a> {
     }
 
     /// Takes a member that may be absent or null, which mean the same.
-    pub fn nullable<T>(&mut self, name: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, String>) -> Option<T> {
-        self.optional(name, |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) })?
+    pub fn nullable<T>(&mut self, name: &'static str, parse: Parse<'a, T>) -> Option<T> {
+        let mut edit = Edit::Keep;
+        self.edit_or_null(name, &mut edit, parse);
+        edit.or(None)
+    }
+
+    /// Takes a member of a change. What is absent stays as it is.
+    pub fn edit<T>(&mut self, name: &'static str, edit: &mut Edit<T>, parse: Parse<'a, T>) {
+        if let Some(value) = self.optional(name, parse) {
+            *edit = Edit::Set(value);
+        }
+    }
+
+    /// The same, where null is a value as well.
+    pub fn edit_or_null<T>(&mut self, name: &'static str, edit: &mut Edit<Option<T>>, parse: Parse<'a, T>) {
+        let Some(value) = self.take(name) else { return };
+        if value == Json::Null {
+            *edit = Edit::Set(None);
+            return;
+        }
+        match parse(value) {
+            Ok(value) => *edit = Edit::Set(Some(value)),
+            Err(expected) => self.refuse(name, &expected),
+        }
+    }
+
+    #[inline(never)]
+    fn take(&mut self, name: &'static str) -> Option<Json<'a>> {
+        self.known.push(name);
+        self.members.take(name)
+    }
+
+    /// What is wrong when a member that must be there is none: what was refused, or else that it is missing.
+    fn missing(&mut self, name: &'static str) -> Problem {
+        self.fault.take().unwrap_or_else(|| Problem::field(name, format!("{name} is missing.")))
     }
 
     /// Takes members that are not for this request; gives the first that is there.

@@ -23,4 +23,7 @@ pub use principal::{
 };
 pub use problem::{Code, Problem, WORKSPACE_HEADER};
 pub use reply::Reply;
-pub use values::{FEATURES_MAX, MAX_ACTIVE_KEYS_MAX, NAME_CHARACTERS_MAX, REFERENCE_BYTES_MAX};
+pub use values::{
+    FEATURES_MAX, MAX_ACTIVE_KEYS_MAX, NAME_CHARACTERS_MAX, OVERLAP_SECONDS_MAX, OWN_OVERLAP_SECONDS_MIN,
+    REFERENCE_BYTES_MAX,
+};

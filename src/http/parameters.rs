@@ -17,6 +17,12 @@ impl Parameters {
         Parameters { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
     }
 
+    /// Those that stand elsewhere than in a query string.
+    #[must_use]
+    pub fn of(pairs: Vec<(String, String)>) -> Self {
+        Parameters { pairs }
+    }
+
     /// Takes a parameter that may stand once.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub enum Code {
     WorkspaceRequired,
     /// 403: the workspace is not one of the key's.
     WorkspaceForbidden,
+    /// 403: the key may not be used from this address.
+    IpNotAllowed,
     /// 403: the key does not have a scope that is needed.
     InsufficientScope,
     /// 403: the admin credential's role does not reach as far.
@@ -78,6 +80,7 @@ impl Code {
             Code::KeyDisabled => ("key_disabled", 401, "Unauthorized"),
             Code::WorkspaceRequired => ("workspace_required", 400, "Bad Request"),
             Code::WorkspaceForbidden => ("workspace_forbidden", 403, "Forbidden"),
+            Code::IpNotAllowed => ("ip_not_allowed", 403, "Forbidden"),
             Code::InsufficientScope => ("insufficient_scope", 403, "Forbidden"),
             Code::InsufficientRole => ("insufficient_role", 403, "Forbidden"),
             Code::AccountInactive => ("account_inactive", 403, "Forbidden"),
@@ -209,6 +212,10 @@ impl Problem {
                 Problem::new(Code::WorkspaceForbidden, "The key may not use the workspace that X-Workspace-ID names.")
                     .about(WORKSPACE_HEADER)
             }
+            Denial::AddressForbidden => Problem::new(
+                Code::IpNotAllowed,
+                "The key may not be used from the address that this request comes from.",
+            ),
             Denial::AccountInactive(fault) => Problem::new(
                 Code::AccountInactive,
                 match fault {

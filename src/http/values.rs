@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 
 use crate::{
+    authority::command::OverlapFrom,
     credential::{Brand, Environment, WorkspaceId},
     json::{FromJson, Json, all, quoted},
-    policy::{AccountStatus, ApiAccess, FEATURE, Fields, Role, ScopeSet, UnixMillis, WORKSPACES_MAX, is_feature},
+    policy::{
+        AccountStatus, AllowedIps, AllowedIpsError, ApiAccess, FEATURE, Fields, Role, ScopeSet, UnixMillis,
+        WORKSPACES_MAX, is_feature,
+    },
 };
 
 use super::problem::Problem;
@@ -186,14 +190,6 @@ pub fn workspaces(value: Json<'_>) -> Result<Vec<WorkspaceId>, String> {
     Ok(ids)
 }
 
-/// One environment, of keys or of admin credentials.
-///
-/// # Errors
-/// What would be right.
-pub fn any_environment(value: Json<'_>) -> Result<Environment, String> {
-    value.text().and_then(|text| text.parse().ok()).ok_or_else(|| "\"live\", \"test\" or \"admin\"".into())
-}
-
 /// Access per environment.
 ///
 /// # Errors
@@ -222,6 +218,57 @@ pub fn max_active_keys(value: Json<'_>) -> Result<u32, String> {
         .ok_or_else(|| format!("a whole number from 1 to {MAX_ACTIVE_KEYS_MAX}, or null for no limit"))
 }
 
+/// Blocks of addresses.
+///
+/// # Errors
+/// What would be right.
+pub fn allowed_ips(value: Json<'_>) -> Result<AllowedIps, String> {
+    let blocks = value
+        .texts()
+        .ok_or(AllowedIpsError::Count)
+        .and_then(|texts| AllowedIps::parse(texts.iter().map(AsRef::as_ref)));
+    blocks.map_err(|error| error.to_string())
+}
+
+/// For how long a key works beside its successor, in seconds.
+///
+/// # Errors
+/// What would be right.
+pub fn overlap(value: Json<'_>) -> Result<u64, String> {
+    let seconds = value.whole_value().filter(|seconds| *seconds <= OVERLAP_SECONDS_MAX);
+    seconds.ok_or_else(|| {
+        format!("for how many seconds both keys work, a whole number from 0, which revokes the old one now, to {OVERLAP_SECONDS_MAX}")
+    })
+}
+
+/// The same for a holder's own key. Who loses the answer asks for it again with the old key, and so still needs that.
+///
+/// # Errors
+/// What would be right.
+pub fn own_overlap(value: Json<'_>) -> Result<u64, String> {
+    let allowed = OWN_OVERLAP_SECONDS_MIN..=OVERLAP_SECONDS_MAX;
+    let seconds = value.whole_value().filter(|seconds| allowed.contains(seconds));
+    seconds.ok_or_else(|| {
+        format!("for how many seconds both keys work, a whole number from {OWN_OVERLAP_SECONDS_MIN} to {OVERLAP_SECONDS_MAX}")
+    })
+}
+
+/// Time enough to ask again.
+pub const OWN_OVERLAP_SECONDS_MIN: u64 = 60;
+
+/// When that time begins.
+///
+/// # Errors
+/// What would be right.
+pub fn overlap_from(value: Json<'_>) -> Result<OverlapFrom, String> {
+    let text = value.text().unwrap_or_default();
+    let wanted = OverlapFrom::ALL.into_iter().find(|from| from.as_str() == text);
+    wanted.ok_or_else(|| "\"rotation\" or \"first_use\"".to_owned())
+}
+
+/// 90 days: who has not switched by then has forgotten it.
+pub const OVERLAP_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
+
 /// An instant.
 ///
 /// # Errors
@@ -237,16 +284,6 @@ pub fn instant(value: Json<'_>) -> Result<UnixMillis, String> {
 /// What would be right.
 pub fn flag(value: Json<'_>) -> Result<bool, String> {
     value.flag().ok_or_else(|| "true or false".into())
-}
-
-/// Null, or what `parse` takes.
-///
-/// # Errors
-/// What would be right.
-pub fn or_null<'a, T>(
-    parse: impl FnOnce(Json<'a>) -> Result<T, String>,
-) -> impl FnOnce(Json<'a>) -> Result<Option<T>, String> {
-    |value| if value == Json::Null { Ok(None) } else { parse(value).map(Some) }
 }
 
 /// Any text.

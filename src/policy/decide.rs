@@ -1,6 +1,7 @@
 //! The decision: may this key do what the request demands?
 
 use super::account::{Account, AccountFault, Workspace};
+use super::address::Address;
 use super::demand::Demand;
 use super::fields::Fields;
 use super::grant::{EffectiveStatus, Grant};
@@ -12,13 +13,23 @@ use crate::{
 };
 
 /// Decides on local evidence: `grant` and `account` are believable copies, `platform` the features that every account
-/// has, `now` the time of the decision.
+/// has, `address` where the request comes from, as far as that is known, `now` the time of the decision.
 ///
 /// The order is part of the contract: what is wrong with the key comes first, so that nobody learns of an account through
 /// a key that no longer works; then the account; then whether what is demanded is there at all; then the rights.
-pub fn decide(grant: &Grant, account: &Account, platform: &[String], demand: &Demand, now: UnixMillis) -> Decision {
+pub fn decide(
+    grant: &Grant,
+    account: &Account,
+    platform: &[String],
+    demand: &Demand,
+    address: Option<Address>,
+    now: UnixMillis,
+) -> Decision {
     if let Some(fault) = token_fault(grant, account, demand, now) {
         return Decision::Deny(Denial::InvalidToken { fault, explain: explains(grant, account, fault) });
+    }
+    if grant.allowed_ips.as_ref().is_some_and(|allowed| !allowed.contain(address)) && !planted!(AddressIgnored) {
+        return Decision::Deny(Denial::AddressForbidden);
     }
     if let Some(fault) = account.fault_in(grant.environment) {
         return Decision::Deny(Denial::AccountInactive(fault));
@@ -101,6 +112,8 @@ pub enum Denial {
         /// Whether the caller learns it, too, because the account of the key has it so. Otherwise nothing.
         explain: bool,
     },
+    /// The key may not be used from where the request comes from, or that is not known.
+    AddressForbidden,
     /// The key is good, but its account may not use the API now.
     AccountInactive(AccountFault),
     /// What is demanded is not there for this account. The caller does not learn that it is for others.
@@ -202,7 +215,7 @@ fn scopes_used(grant: &Grant, demand: &Demand) -> Option<u128> {
 mod tests {
     use super::*;
     use crate::credential::Digest;
-    use crate::policy::{Access, AccountStatus, ApiAccess, KeyStatus, RevokedBefore};
+    use crate::policy::{Access, AccountStatus, AllowedIps, ApiAccess, KeyStatus, RevokedBefore};
 
     const NOW: UnixMillis = UnixMillis::from_millis(1_000);
 
@@ -211,6 +224,7 @@ mod tests {
         account: Account,
         platform: Vec<String>,
         demand: Demand,
+        address: Option<Address>,
     }
 
     const NORTH: WorkspaceId = WorkspaceId::from_bytes([1; 8]);
@@ -228,6 +242,7 @@ mod tests {
                     scopes: ScopeSet::parse(["contacts:*", "jobs:read"]).unwrap(),
                     workspaces: Some(vec![NORTH, GONE]),
                     fields: Fields::new([("contacts", vec!["name"]), ("notes", vec!["id"])]).unwrap(),
+                    allowed_ips: Some(AllowedIps::parse(["192.0.2.0/24"]).unwrap()),
                     status: KeyStatus::Active,
                     not_before: Some(UnixMillis::from_millis(1_000)),
                     expires_at: Some(UnixMillis::from_millis(1_001)),
@@ -252,11 +267,12 @@ mod tests {
                     feature: Some("export".into()),
                     ..Demand::default()
                 },
+                address: Address::parse("192.0.2.7"),
             }
         }
 
         fn decide(&self) -> Decision {
-            decide(&self.grant, &self.account, &self.platform, &self.demand, NOW)
+            decide(&self.grant, &self.account, &self.platform, &self.demand, self.address, NOW)
         }
     }
 
@@ -281,7 +297,7 @@ mod tests {
 
     /// In the order of the contract. Some exclude each other (a key has one status): the later one is brought about first,
     /// so the earlier one overwrites it.
-    const FAULTS: [Fault; 14] = [
+    const FAULTS: [Fault; 16] = [
         (
             "all revoked",
             |c| {
@@ -312,6 +328,8 @@ mod tests {
             },
             |d| is_token(d, TokenFault::AdminCredential),
         ),
+        ("another address", |c| c.address = Address::parse("192.0.3.7"), |d| *d == Denial::AddressForbidden),
+        ("no address", |c| c.address = None, |d| *d == Denial::AddressForbidden),
         (
             "suspended",
             |c| c.account.status = AccountStatus::Suspended,

@@ -1,6 +1,7 @@
 //! Grants: what a key may do.
 
 use super::account::RevokedBefore;
+use super::address::AllowedIps;
 use super::fields::Fields;
 use super::scope::ScopeSet;
 use super::time::UnixMillis;
@@ -24,6 +25,8 @@ pub struct Grant {
     pub workspaces: Option<Vec<WorkspaceId>>,
     /// The fields of resources it is limited to.
     pub fields: Fields,
+    /// The addresses it may be used from; `None`: all.
+    pub allowed_ips: Option<AllowedIps>,
     /// What was last commanded for this key alone. What holds at a given time is [`Grant::effective_status`].
     pub status: KeyStatus,
     /// The first millisecond at which the key works; `None`: from its issue.
@@ -42,11 +45,23 @@ impl Grant {
 
     /// What holds at `now` as far as the key alone is concerned: its account may have had all keys revoked. Where several things are wrong with the key, the one that is hardest to undo.
     pub fn status_at(&self, now: UnixMillis) -> EffectiveStatus {
-        match self.status {
+        EffectiveStatus::at(now, self.status, self.not_before, self.expires_at)
+    }
+}
+
+impl EffectiveStatus {
+    /// The same of a key with this status and these bounds.
+    pub fn at(
+        now: UnixMillis,
+        status: KeyStatus,
+        not_before: Option<UnixMillis>,
+        expires_at: Option<UnixMillis>,
+    ) -> Self {
+        match status {
             KeyStatus::Revoked => EffectiveStatus::Revoked,
             KeyStatus::Disabled => EffectiveStatus::Disabled,
-            KeyStatus::Active if self.not_before.is_some_and(|first| now < first) => EffectiveStatus::NotYetValid,
-            KeyStatus::Active if self.expires_at.is_some_and(|end| end <= now) && !planted!(ExpiryIgnored) => {
+            KeyStatus::Active if not_before.is_some_and(|first| now < first) => EffectiveStatus::NotYetValid,
+            KeyStatus::Active if expires_at.is_some_and(|end| end <= now) && !planted!(ExpiryIgnored) => {
                 EffectiveStatus::Expired
             }
             KeyStatus::Active => EffectiveStatus::Active,
@@ -110,6 +125,7 @@ mod tests {
             scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
             workspaces: None,
             fields: Fields::default(),
+            allowed_ips: None,
             status,
             not_before: not_before.map(UnixMillis::from_millis),
             expires_at: expires_at.map(UnixMillis::from_millis),

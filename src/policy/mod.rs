@@ -21,6 +21,7 @@
 //! apart: [`CanonicalPath`] admits only paths with one spelling, and [`RouteTable::find`] takes no other.
 
 mod account;
+mod address;
 mod catalogue;
 #[cfg(test)]
 mod catalogue_source;
@@ -32,6 +33,7 @@ mod grant;
 mod methods;
 mod path;
 mod pattern;
+mod reason;
 mod role;
 mod route;
 #[cfg(test)]
@@ -43,6 +45,7 @@ mod stored;
 mod time;
 
 pub use account::{Access, Account, AccountFault, AccountStatus, ApiAccess, RevokedBefore, WORKSPACES_MAX, Workspace};
+pub use address::{Address, AllowedIps, AllowedIpsError, BLOCKS_MAX};
 pub use catalogue::{
     CATALOGUE_MAX, Catalogue, CatalogueEntry, CatalogueError, DESCRIPTION_MAX, UnknownScope, VERBS_MAX,
 };
@@ -54,7 +57,8 @@ pub use grant::{EffectiveStatus, Grant, KeyStatus};
 pub use methods::{Methods, MethodsError};
 pub use path::{CanonicalPath, PathError, PathFault};
 pub use pattern::{Pattern, PatternError};
+pub use reason::Reason;
 pub use role::Role;
 pub use route::{RouteTable, Rule};
 pub use scope::{MAX_SCOPES, Scope, ScopeError, ScopeSet, ScopeSetError};
-pub use time::{DAY_MS, TimeError, UnixMillis};
+pub use time::{DAY_MS, HOUR_MS, TimeError, UnixMillis};

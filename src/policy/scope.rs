@@ -53,6 +53,15 @@ impl Scope {
         (resource == "*" || resource == needed_resource) && (action == "*" || action == needed_action)
     }
 
+    /// The texts of all scopes that cover this one, some of them perhaps twice.
+    pub fn holders(&self) -> [String; 4] {
+        let (resource, action) = self.parts();
+        let text = |resource, action| {
+            if (resource, action) == ("*", "*") { "*".to_owned() } else { format!("{resource}:{action}") }
+        };
+        [text(resource, action), text(resource, "*"), text("*", action), text("*", "*")]
+    }
+
     /// What it is about; `*`: everything.
     pub fn resource(&self) -> &str {
         self.parts().0
@@ -276,6 +285,17 @@ mod tests {
 
     fn scope(text: &str) -> Scope {
         Scope::parse(text).unwrap()
+    }
+
+    #[test]
+    fn its_holders_are_the_scopes_that_cover_it() {
+        for text in ["contacts:read", "contacts:*", "*:read", "*"] {
+            let scope = Scope::parse(text).unwrap();
+            for other in ["contacts:read", "contacts:write", "jobs:read", "contacts:*", "*:read", "*:write", "*"] {
+                let covers = Scope::parse(other).unwrap().covers(&scope);
+                assert_eq!(scope.holders().iter().any(|holder| holder == other), covers, "{text} {other}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 use crate::json::{FromJson, Json, Object, ObjectWriter, ToJson, all, array, quoted};
 
 use super::{
-    Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet, UnixMillis, Workspace,
+    Access, Account, AccountStatus, AllowedIps, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet,
+    UnixMillis, Workspace,
 };
 use crate::credential::{AccountRef, KeyId, WorkspaceId};
 
@@ -18,6 +19,7 @@ impl ToJson for Grant {
             .value("scopes", &self.scopes)
             .if_any("workspaces", self.workspaces.clone())
             .if_any("fields", Some(self.fields.clone()).filter(|fields| !fields.is_empty()))
+            .if_any("allowed_ips", self.allowed_ips.clone())
             .text("status", self.status.as_str())
             .if_any("not_before", self.not_before.map(UnixMillis::as_millis))
             .if_any("expires_at", self.expires_at.map(UnixMillis::as_millis))
@@ -36,6 +38,7 @@ impl FromJson for Grant {
             scopes: ScopeSet::from_json(members.take("scopes")?)?,
             workspaces: optional(&mut members, "workspaces")?,
             fields: optional(&mut members, "fields")?.unwrap_or_default(),
+            allowed_ips: optional(&mut members, "allowed_ips")?,
             status: members.parsed("status", KeyStatus::parse)?,
             not_before: instant(&mut members, "not_before")?,
             expires_at: instant(&mut members, "expires_at")?,
@@ -112,6 +115,18 @@ impl FromJson for Fields {
     fn from_json(json: Json<'_>) -> Option<Self> {
         let lists = json.object()?.into_members().map(|(resource, names)| Some((resource, names.texts()?)));
         Fields::new(all(lists)?).ok()
+    }
+}
+
+impl ToJson for AllowedIps {
+    fn to_json(&self) -> String {
+        array(self.iter().map(quoted))
+    }
+}
+
+impl FromJson for AllowedIps {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        AllowedIps::parse(json.texts()?.iter().map(AsRef::as_ref)).ok()
     }
 }
 

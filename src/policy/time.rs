@@ -46,6 +46,11 @@ impl UnixMillis {
         self.0 / DAY_MS
     }
 
+    /// The hour, counted from 1970.
+    pub fn hour(self) -> u64 {
+        self.0 / HOUR_MS
+    }
+
     /// RFC 3339 in UTC, with milliseconds: `2027-01-31T00:00:00.000Z`. RFC 3339 ends with the year 9999; what is later is
     /// written as its last millisecond.
     pub fn to_rfc3339(self) -> String {
@@ -138,7 +143,10 @@ fn number(digits: &[u8]) -> i64 {
 }
 
 /// A day of UTC, in milliseconds: Unix time has no leap seconds.
-pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+pub const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// An hour, in milliseconds.
+pub const HOUR_MS: u64 = 60 * 60 * 1_000;
 
 /// Days from 0000-03-01 to 1970-01-01. Years that begin in March end with the day that only some have, and 400 of them
 /// always have [`DAYS_IN_400_YEARS`]. `(153 * month + 2) / 5` is how many days lie before a month, counted from March.

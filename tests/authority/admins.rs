@@ -116,7 +116,7 @@ pub fn new_session() -> NewSession {
 /// What was issued.
 pub fn issued(executed: Executed) -> KeyRecord {
     match executed.answer.unwrap() {
-        keygate::authority::command::Answer::Issued { record, .. } => record,
+        keygate::authority::command::Answer::Issued { record, .. } => *record,
         other => panic!("nothing issued: {other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use keygate::{
     authority::{
-        SESSION_MS,
+        KeyFilter, SESSION_MS,
         admins::Caller,
         command::{
             AccountChange, Answer, Command, Edit, Failure, KeyChange, NewAccount, NewKey, NewSession, Order,
@@ -54,7 +54,17 @@ fn a_command_that_fails_at_any_statement_leaves_the_database_as_it_was() {
     let Some(Answer::WorkspaceCreated(workspace)) = shard.execute(create).unwrap().answer else {
         panic!("no workspace")
     };
+    shard.advance(SESSION_MS + 24 * 3_600_000);
+    let filter = KeyFilter { environment: Some(Environment::Live), ..KeyFilter::default() };
+    let plan = Command::PlanRevocation { account: account.id, filter };
+    let [first, second] = [(), ()].map(|()| match shard.execute(plan.clone()).unwrap().answer {
+        Some(Answer::Planned(plan)) => plan.id,
+        other => panic!("no plan: {other:?}"),
+    });
     let commands = [
+        plan,
+        Command::ExecutePlan { account: account.id, plan: first },
+        Command::CancelPlan { account: account.id, plan: second },
         Command::CreateAccount(new_account("Second")),
         Command::ChangeAccount {
             account: account.id,
@@ -67,7 +77,11 @@ fn a_command_that_fails_at_any_statement_leaves_the_database_as_it_was() {
         Command::ChangeKey {
             account: account.id,
             key: key.id(),
-            change: KeyChange { name: Edit::Set(Some("third".into())), disabled: Edit::Set(true), fixed: None },
+            change: KeyChange {
+                name: Edit::Set(Some("third".into())),
+                disabled: Edit::Set(true),
+                ..KeyChange::default()
+            },
         },
         Command::RevokeKey { account: account.id, key: key.id() },
         Command::CreateWorkspace { account: account.id, name: "North".into() },
@@ -80,7 +94,6 @@ fn a_command_that_fails_at_any_statement_leaves_the_database_as_it_was() {
         Command::RevokeAllKeys { account: account.id, environments: vec![Environment::Live, Environment::Test] },
     ];
     orders.extend(commands.map(|command| (Caller::Root, command)));
-    shard.advance(SESSION_MS + 24 * 3_600_000);
     for (caller, command) in orders {
         let before = shard.sql.dump();
         let mut statements = 0;

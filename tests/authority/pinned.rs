@@ -11,11 +11,12 @@ use keygate::{
         query::{Found, Query},
         schema,
         sql::{Sql, Value},
-        usage::{Tally, Use},
+        usage::{Counted, Tally, Use},
     },
     credential::{AccountRef, Digest, Environment, KeyId, PresentedKey},
     policy::{
-        Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, RevokedBefore, ScopeSet, UnixMillis,
+        Access, Account, AccountStatus, ApiAccess, Fields, Grant, KeyStatus, Reason, RevokedBefore, ScopeSet,
+        UnixMillis,
     },
 };
 
@@ -35,6 +36,7 @@ fn the_copies_in_kv_are_written_as_ever() {
         scopes: ScopeSet::parse(["contacts:read", "jobs:*"]).unwrap(),
         workspaces: None,
         fields: Fields::default(),
+        allowed_ips: None,
         status: KeyStatus::Active,
         not_before: None,
         expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)),
@@ -76,7 +78,9 @@ fn rows_are_written_as_ever() {
     Leases::begin(&shard.sql, Terms { lease_ms: 5_000, grace_ms: 30_000 }, shard.now()).unwrap();
     lease::note_graced(&shard.sql, 2).unwrap();
     let used = Use { digest: key.digest, count: 3, age_ms: 1_000, scopes: 0 };
+    let refused = Counted { digest: key.digest, reason: Some(Reason::KeyRevoked), count: 2, age_ms: 0 };
     Tally::default().take(&shard.sql, &[used], shard.now()).unwrap();
+    Tally::default().take_counted(&shard.sql, &[refused], shard.now()).unwrap();
     let dump = shard
         .sql
         .dump()
@@ -91,7 +95,7 @@ fn rows_are_written_as_ever() {
 #[test]
 fn a_database_of_schema_2_is_migrated_with_all_that_is_in_it() {
     let shard = Shard::on(Sqlite::of(include_str!("../vectors/schema-2.sql")));
-    assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [4, 4, 0, 0, 0]);
+    assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [5, 4, 0, 0, 0]);
     let account = AccountRef { slot: SLOT, number: 243_063_039 };
     let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
     assert_eq!((record.external_id.as_deref(), record.audit_head.number), (Some("org-1"), 4));

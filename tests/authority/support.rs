@@ -11,6 +11,7 @@ use keygate::{
         },
         copy::SigningKeys,
         journal::{CommandId, StoredAnswer},
+        labels::Labels,
         lease::Terms,
         query::{self, Condition, Found, Query},
         record::{AccountRecord, KeyRecord},
@@ -47,6 +48,7 @@ impl Sqlite {
             (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
             (Limit::SQLITE_LIMIT_COLUMN, 100),
             (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
             (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
             (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
         ] {
@@ -61,6 +63,14 @@ impl Sqlite {
     pub fn of(statements: &str) -> Self {
         let sqlite = Sqlite::new();
         sqlite.connection.execute_batch(statements).unwrap();
+        sqlite
+    }
+
+    /// The same database, opened anew: what another instance finds.
+    pub fn reopened(&mut self) -> Self {
+        let image = self.connection.serialize(rusqlite::MAIN_DB).unwrap();
+        let mut sqlite = Sqlite::new();
+        sqlite.connection.deserialize_read_exact(rusqlite::MAIN_DB, &image[..], image.len(), false).unwrap();
         sqlite
     }
 
@@ -149,6 +159,8 @@ pub struct Shard {
     /// The deployment's scope catalogue.
     pub catalogue: Catalogue,
     pub now: Cell<u64>,
+    /// The longest life of keys that the deployment allows.
+    pub max_key_days: Cell<Option<u32>>,
     /// What is kept with the answers to commands.
     pub effective_at: Cell<Option<UnixMillis>>,
     nonces: Cell<u64>,
@@ -170,6 +182,7 @@ impl Shard {
             signing: signing(),
             catalogue: Catalogue::default(),
             now: Cell::new(1_800_000_000_000),
+            max_key_days: Cell::new(None),
             effective_at: Cell::new(None),
             nonces: Cell::new(0),
         }
@@ -206,8 +219,14 @@ impl Shard {
         self.nonces.set(self.nonces.get() + 1);
         let mut nonce = [7; 32];
         nonce[..8].copy_from_slice(&self.nonces.get().to_be_bytes());
-        let circumstances =
-            Circumstances { slot: SLOT, peppers: &self.peppers, catalogue: &self.catalogue, now: self.now(), nonce };
+        let circumstances = Circumstances {
+            slot: SLOT,
+            peppers: &self.peppers,
+            catalogue: &self.catalogue,
+            max_key_days: self.max_key_days.get(),
+            now: self.now(),
+            nonce,
+        };
         let mut seen = None;
         let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
             seen = Some(answer.clone());
@@ -245,14 +264,14 @@ impl Shard {
 
     fn issued(&self, command: Command) -> (KeyRecord, KeyText) {
         match self.execute(command).unwrap().answer.unwrap() {
-            Answer::Issued { record, text, .. } => (record, text),
+            Answer::Issued { record, text, .. } => (*record, text),
             other => panic!("no key: {other:?}"),
         }
     }
 
     pub fn key(&self, command: Command) -> KeyRecord {
         match self.execute(command).unwrap().answer.unwrap() {
-            Answer::Key(record) => record,
+            Answer::Key(record) => *record,
             other => panic!("no key: {other:?}"),
         }
     }
@@ -326,5 +345,7 @@ pub fn new_key() -> NewKey {
         expires_at: None,
         workspaces: None,
         fields: Fields::default(),
+        allowed_ips: None,
+        labels: Labels::default(),
     }
 }

@@ -246,6 +246,7 @@ impl World {
     fn go_on(&mut self, mut request: Request, step: impl FnOnce(&mut Verification, &mut View, &Shard) -> Step) {
         match step(&mut request.verification, &mut self.views[request.view], &self.shard) {
             Step::Done(verdict) => self.check(&request, &verdict),
+            Step::ReadAddress => panic!("no key is limited"),
             Step::ReadMirror(_) => self.reading.push(request),
             Step::Wait(_) => self.waiting.push(request),
             Step::Sync(call) => {
@@ -376,6 +377,7 @@ impl World {
         loop {
             step = match step {
                 Step::Done(verdict) => return verdict,
+                Step::ReadAddress => panic!("no key is limited"),
                 Step::ReadMirror(_) => {
                     let (grant, account) = (random().get(grants), random().get(accounts));
                     let evidence = Evidence { grant: Some(grant), account: Some(account) };

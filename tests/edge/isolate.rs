@@ -168,6 +168,7 @@ impl<'s> Isolate<'s> {
         for _ in 0..10 {
             step = match step {
                 Step::Done(verdict) => return verdict,
+                Step::ReadAddress => panic!("no key is limited"),
                 Step::ReadMirror(_) => {
                     let nothing = Some(Evidence::default());
                     verification.mirror_read(&mut self.view, &self.shard.signing, nothing, self.shard.now())
@@ -193,6 +194,7 @@ impl<'s> Isolate<'s> {
             }
             Step::ReadMirror(_) => None,
             Step::Wait(_) => panic!("nobody else is asking"),
+            Step::ReadAddress => panic!("no key is limited"),
         }
     }
 

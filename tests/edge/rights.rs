@@ -7,7 +7,10 @@ use keygate::{
     credential::{Environment, WorkspaceId},
     edge::{Evidence, Missing, Step, Verdict, Verification},
     http::{Problem, Reply, identity_headers},
-    policy::{Account, Decision, Demand, Fields, Grant, KeyStatus, Scope, ScopeSet, UnixMillis, Workspace},
+    policy::{
+        Account, Address, AllowedIps, Decision, Demand, Fields, Grant, KeyStatus, Scope, ScopeSet, UnixMillis,
+        Workspace,
+    },
 };
 
 use super::{
@@ -42,14 +45,19 @@ impl Case {
 
     fn decide_in(&self, isolate: &mut Isolate, demand: Demand) -> Decision {
         let mut verification = Verification::new(self.tenant.key, demand);
+        match self.read_mirror(isolate, &mut verification) {
+            Step::Done(Verdict::Decided(decision)) => decision,
+            step => panic!("{step:?}"),
+        }
+    }
+
+    /// What comes of the copies in KV.
+    fn read_mirror(&self, isolate: &mut Isolate, verification: &mut Verification) -> Step {
         assert_eq!(verification.next(&mut isolate.view, self.shard.now()), Step::ReadMirror(Missing::Both));
         let grant = self.grant.sign(&self.shard.signing, &self.tenant.key.digest).unwrap();
         let account = self.account.sign(&self.shard.signing).unwrap();
         let evidence = Some(Evidence { grant: Some(&grant), account: Some(&account) });
-        match verification.mirror_read(&mut isolate.view, &self.shard.signing, evidence, self.shard.now()) {
-            Step::Done(Verdict::Decided(decision)) => decision,
-            step => panic!("{step:?}"),
-        }
+        verification.mirror_read(&mut isolate.view, &self.shard.signing, evidence, self.shard.now())
     }
 
     fn headers(&self, demand: Demand) -> Vec<(&'static str, String)> {
@@ -195,5 +203,29 @@ proptest! {
         let full_way = case.decide_in(&mut isolate, demand.clone());
         let at_once = Verification::new(case.tenant.key, demand).next(&mut isolate.view, case.shard.now());
         prop_assert_eq!(at_once, Step::Done(Verdict::Decided(full_way)));
+    }
+}
+
+#[test]
+fn where_a_request_comes_from_is_asked_for_only_where_it_matters() {
+    let limited = Case::new(|grant, _| grant.allowed_ips = Some(AllowedIps::parse(["192.0.2.0/24"]).unwrap()));
+    for (address, allowed) in [
+        (Address::parse("192.0.2.7"), true),
+        (Address::parse("::ffff:192.0.2.7"), true),
+        (Address::parse("192.0.3.7"), false),
+        (None, false),
+    ] {
+        let mut isolate = Isolate::synced(&limited.shard);
+        let mut verification = Verification::new(limited.tenant.key, Demand::default());
+        assert_eq!(limited.read_mirror(&mut isolate, &mut verification), Step::ReadAddress);
+        verification.comes_from(address);
+        let step = verification.next(&mut isolate.view, limited.shard.now());
+        let Step::Done(Verdict::Decided(decision)) = step else { panic!("{step:?}") };
+        assert_eq!(matches!(decision, Decision::Allow(_)), allowed, "{address:?}");
+        if let Decision::Deny(denial) = &decision {
+            let reply = Problem::denial(denial).reply();
+            assert_eq!(reply.status, 403);
+            assert!(reply.body.contains("\"code\":\"ip_not_allowed\""), "{}", reply.body);
+        }
     }
 }

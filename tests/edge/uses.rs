@@ -1,8 +1,14 @@
 //! What is told of the use of keys: no use twice, the last time in the end.
 
+use std::collections::HashMap;
+
 use keygate::{
-    authority::{sync::USES_MAX, usage::Use},
+    authority::{
+        sync::{COUNTED_MAX, SyncRequest, USES_MAX},
+        usage::{Counted, Use},
+    },
     edge::{Call, TELL_AFTER_MS},
+    policy::{Reason, UnixMillis},
 };
 
 use super::{
@@ -17,11 +23,25 @@ fn used(isolate: &mut Isolate<'_>, number: u64) -> bool {
 }
 
 fn told(call: &Call, number: u64) -> Option<(u32, u64)> {
-    let mut uses = call.request.uses.iter().filter(|told| told.digest == unknown(number).digest);
-    let told = uses.next().map(|Use { count, age_ms, .. }| (*count, *age_ms));
-    assert!(uses.next().is_none());
-    told
+    let uses = call.request.uses.iter().filter(|told| told.digest == unknown(number).digest);
+    let told: Vec<(u32, u64)> = uses.map(|Use { count, age_ms, .. }| (*count, *age_ms)).collect();
+    assert!(told.len() <= 1);
+    Some((told.iter().map(|(count, _)| count).sum(), told.last()?.1))
 }
+
+/// Notes a refusal of the key with this number, as [`used`] does a use.
+fn refused(isolate: &mut Isolate<'_>, number: u64, reason: Reason) -> bool {
+    let now = isolate.now();
+    isolate.view.refused(&unknown(number).digest, reason, now)
+}
+
+/// What a call tells of refusals of that key.
+fn refusals(call: &Call, number: u64) -> Vec<(Reason, u32, u64)> {
+    let own = call.request.counted.iter().filter(|told| told.digest == unknown(number).digest);
+    own.filter_map(|Counted { reason, count, age_ms, .. }| Some(((*reason)?, *count, *age_ms))).collect()
+}
+
+const HOUR_MS: u64 = 60 * 60 * 1_000;
 
 fn tell(isolate: &mut Isolate<'_>) -> Option<Call> {
     let now = isolate.now();
@@ -291,4 +311,165 @@ fn a_scope_is_never_told_for_a_later_day_than_it_served_on() {
     isolate.void(&probe);
     let told = isolate.call();
     assert_eq!(told.request.uses.iter().map(|told| (told.scopes, told.age_ms)).collect::<Vec<_>>(), [(0b100, 0)]);
+}
+
+#[test]
+fn a_use_counts_for_the_hour_in_which_it_was_though_a_later_one_is_told_with_it() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    shard.advance(HOUR_MS - shard.now().as_millis() % HOUR_MS - 2);
+    for _ in 0..4 {
+        used(&mut isolate, 1);
+        shard.advance(1);
+    }
+    let call = isolate.call();
+    assert_eq!(told(&call, 1), Some((2, 1)));
+    assert_eq!(call.request.counted, [Counted { digest: unknown(1).digest, reason: None, count: 2, age_ms: 3 }]);
+    isolate.void(&call);
+    assert!(!isolate.call().tells());
+}
+
+#[test]
+fn refusals_are_told_once_by_their_reason_and_are_no_uses() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    for reason in [Reason::KeyRevoked, Reason::InsufficientScope, Reason::KeyRevoked] {
+        refused(&mut isolate, 1, reason);
+        shard.advance(10);
+    }
+    let call = isolate.call();
+    assert!(call.tells());
+    assert_eq!(refusals(&call, 1), [(Reason::KeyRevoked, 2, 10), (Reason::InsufficientScope, 1, 20)]);
+    assert!(call.request.uses.is_empty());
+    refused(&mut isolate, 1, Reason::KeyRevoked);
+    isolate.fail(&call);
+    let probe = isolate.call();
+    assert!(!probe.tells(), "nothing is put at risk while syncs fail");
+    isolate.void(&probe);
+    let next = isolate.call();
+    assert_eq!(refusals(&next, 1), [(Reason::KeyRevoked, 1, 0)], "what may have been lost is not told again");
+    assert!(next.request.uses.is_empty(), "nor is it a use, even then");
+    isolate.void(&next);
+    assert!(!isolate.call().tells());
+}
+
+#[test]
+fn a_refusal_between_uses_changes_nothing_of_what_is_told_of_them() {
+    let shard = Shard::new();
+    let [mut with, mut without] = [Isolate::new(&shard), Isolate::new(&shard)];
+    let digest = unknown(1).digest;
+    for _ in 0..3 {
+        with.view.used(&digest, 0b101, false, shard.now());
+        without.view.used(&digest, 0b101, false, shard.now());
+        shard.advance(70);
+        refused(&mut with, 1, Reason::KeyDisabled);
+        shard.advance(30);
+        let [with, without] = [with.call(), without.call()];
+        assert_eq!(with.request.uses, without.request.uses);
+        assert_eq!(with.request.uses.len(), 1);
+    }
+}
+
+#[test]
+fn refusals_of_different_hours_are_told_apart() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    shard.advance(HOUR_MS - shard.now().as_millis() % HOUR_MS - 1);
+    refused(&mut isolate, 1, Reason::KeyExpired);
+    shard.advance(1);
+    refused(&mut isolate, 1, Reason::KeyExpired);
+    assert_eq!(refusals(&isolate.call(), 1), [(Reason::KeyExpired, 1, 1), (Reason::KeyExpired, 1, 0)]);
+}
+
+#[test]
+fn an_idle_isolate_tells_the_first_refusal_in_a_minute_by_itself_and_a_use_no_later_for_it() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    assert!(refused(&mut isolate, 1, Reason::KeyRevoked));
+    assert!(!refused(&mut isolate, 1, Reason::KeyRevoked), "one teller is enough");
+    shard.advance(TELL_AFTER_MS);
+    let call = tell(&mut isolate).unwrap();
+    assert_eq!(refusals(&call, 1), [(Reason::KeyRevoked, 2, TELL_AFTER_MS)]);
+    isolate.void(&call);
+    assert!(!refused(&mut isolate, 2, Reason::KeyRevoked), "one was told a moment ago");
+    assert!(used(&mut isolate, 1), "of uses, none was");
+    shard.advance(TELL_AFTER_MS);
+    let call = tell(&mut isolate).unwrap();
+    assert_eq!((refusals(&call, 2).len(), told(&call, 1)), (1, Some((1, TELL_AFTER_MS))));
+    isolate.void(&call);
+    shard.advance(60_000 - TELL_AFTER_MS - 1);
+    assert!(!refused(&mut isolate, 1, Reason::KeyRevoked));
+    shard.advance(1);
+    assert!(refused(&mut isolate, 1, Reason::KeyRevoked));
+}
+
+/// However often and for whatever reason, with syncs that arrive and syncs that fail.
+#[test]
+fn no_more_is_told_than_happened_and_what_is_noted_is_bounded() {
+    let shard = Shard::new();
+    let mut isolate = Isolate::new(&shard);
+    let mut random = 7_u64;
+    let mut chance = |one_in: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random.is_multiple_of(one_in)
+    };
+    let (mut happened, mut heard) = (HashMap::<_, u32>::new(), HashMap::<_, u32>::new());
+    for round in 0..4_000_u64 {
+        shard.advance(if chance(50) { HOUR_MS / 3 } else { 100 });
+        for key in 0..if chance(100) { 60 } else { 3 } {
+            let hour = shard.now().hour();
+            for reason in Reason::ALL.into_iter().filter(|_| chance(3)) {
+                refused(&mut isolate, key, reason);
+                *happened.entry((key, hour, Some(reason as usize))).or_default() += 1;
+            }
+            if chance(2) {
+                used(&mut isolate, key);
+                *happened.entry((key, hour, None)).or_default() += 1;
+            }
+        }
+        if round % 4 != 0 {
+            continue;
+        }
+        let call = isolate.call();
+        let SyncRequest { uses, counted, .. } = &call.request;
+        assert!(uses.len() <= USES_MAX && counted.len() <= COUNTED_MAX);
+        let uses = uses.iter().map(|told| (told.digest, None, told.count, told.age_ms));
+        let besides = counted.iter().map(|told| (told.digest, told.reason, told.count, told.age_ms));
+        for (digest, reason, count, age_ms) in uses.chain(besides) {
+            let key = (0..60).find(|key| unknown(*key).digest == digest).unwrap();
+            let hour = UnixMillis::from_millis(shard.now.get() - age_ms).hour();
+            *heard.entry((key, hour, reason.map(|reason| reason as usize))).or_default() += count;
+        }
+        if chance(5) { isolate.fail(&call) } else { isolate.void(&call) }
+    }
+    assert!(heard.iter().all(|(what, count)| *count <= happened[what]));
+    let sum = |counts: &HashMap<_, u32>| counts.values().sum::<u32>();
+    assert!(sum(&heard) * 10 > sum(&happened) * 9, "{} of {}", sum(&heard), sum(&happened));
+}
+
+#[test]
+fn a_question_with_refusals_is_read_as_it_was_written_and_nothing_else_is() {
+    let digest = unknown(1).digest;
+    let refused = Counted { digest, reason: Some(Reason::InsufficientScope), count: 3, age_ms: 1_500 };
+    let earlier = Counted { reason: None, ..refused };
+    let used = Use { digest, count: 2, age_ms: 7, scopes: 5 };
+    let question = SyncRequest { uses: vec![used], counted: vec![refused, earlier], ..SyncRequest::default() };
+    let hex = digest.to_hex();
+    let told = format!("used {hex} 2 7 5\ncounted {hex} 3 1500 insufficient_scope\ncounted {hex} 3 1500 -");
+    let text = format!("sync 1 v1\n{told}\nend");
+    assert_eq!(question.text(), text);
+    assert_eq!(SyncRequest::parse(&text), Some(question));
+    for wrong in ["3 1500 key_lost", "3 1500", "03 1 -", "3 1 - 2", "4294967296 1 -", "3 1 "] {
+        let text = format!("sync 1 v1\ncounted {hex} {wrong}\nend");
+        assert_eq!(SyncRequest::parse(&text), None, "{wrong}");
+    }
+    for (line, most) in [("used # 1 0 0", USES_MAX), ("counted # 1 0 -", COUNTED_MAX)] {
+        let many = |lines: usize| {
+            let line = format!("{}\n", line.replace('#', &hex));
+            SyncRequest::parse(&format!("sync 1 v1\n{}end", line.repeat(lines)))
+        };
+        assert!(many(most).is_some() && many(most + 1).is_none());
+    }
 }

@@ -25,7 +25,8 @@ pub fn codes() -> Vec<Code> {
         Code::KeyExpired => Some(Code::KeyDisabled),
         Code::KeyDisabled => Some(Code::WorkspaceRequired),
         Code::WorkspaceRequired => Some(Code::WorkspaceForbidden),
-        Code::WorkspaceForbidden => Some(Code::InsufficientScope),
+        Code::WorkspaceForbidden => Some(Code::IpNotAllowed),
+        Code::IpNotAllowed => Some(Code::InsufficientScope),
         Code::InsufficientScope => Some(Code::InsufficientRole),
         Code::InsufficientRole => Some(Code::AccountInactive),
         Code::AccountInactive => Some(Code::NotFound),
@@ -78,7 +79,10 @@ pub fn responses() -> Value {
 
 /// The schemas, by name.
 pub fn schemas() -> Value {
-    let (api, account) = (Api::new(), json!({ "name": "Acme", "external_id": "cust-42" }));
+    let (api, account) = (
+        Api::new(),
+        json!({ "name": "Acme", "external_id": "cust-42", "rotation_days": 90, "max_key_days": 365, "holders_may_rotate": true }),
+    );
     let created_account = api.sent("POST", "accounts", Some(account));
     let account_path = format!("accounts/{}", created_account["id"].as_str().unwrap());
     let keys_path = format!("{account_path}/keys");
@@ -86,9 +90,21 @@ pub fn schemas() -> Value {
     let changed_account = api.sent("PATCH", &account_path, Some(json!({ "status": "active" })));
     let issued = api.sent("POST", &keys_path, Some(json!({ "environment": "live" })));
     let key_path = format!("{keys_path}/{}", issued["id"].as_str().unwrap());
+    let old = api.sent("POST", &keys_path, Some(json!({ "environment": "live" })));
+    let old_path = format!("{keys_path}/{}", old["id"].as_str().unwrap());
+    let rotation = json!({ "overlap": 86_400, "overlap_from": "first_use" });
+    let rotated = api.sent("POST", &format!("{old_path}/rotate"), Some(rotation));
+    let waiting = api.sent("GET", &old_path, None);
     let changed_key = api.sent("PATCH", &key_path, Some(json!({ "name": "deploy", "disabled": true })));
     api.sent("POST", &format!("{key_path}/revoke"), None);
     let all_revoked = api.sent("POST", &format!("{keys_path}/revoke-all"), None);
+    let filter = json!({ "filter": { "environment": "live" } });
+    let plan = api.sent("POST", &format!("{keys_path}/plans"), Some(filter));
+    let plan_path = format!("{keys_path}/plans/{}", plan["id"].as_str().unwrap());
+    let plans = api.sent("GET", &format!("{keys_path}/plans"), None);
+    api.sent("POST", &format!("{plan_path}/execute"), None);
+    api.sent("POST", &format!("{plan_path}/cancel"), None);
+    let stale = api.sent("GET", &format!("{keys_path}/stale"), None);
     let workspaces_path = format!("{account_path}/workspaces");
     let created_workspace = api.sent("POST", &workspaces_path, Some(json!({ "name": "Vienna" })));
     let workspace_path = format!("{workspaces_path}/{}", created_workspace["id"].as_str().unwrap());
@@ -98,6 +114,11 @@ pub fn schemas() -> Value {
         "scopes": ["contacts:read"],
         "workspaces": [created_workspace["id"]],
         "fields": { "contacts": ["name"] },
+        "allowed_ips": ["192.0.2.0/24"],
+        "description": "Nightly export",
+        "owner": "alice",
+        "tags": ["billing"],
+        "metadata": { "team": "export" },
     });
     api.sent("POST", &keys_path, Some(limited));
     let workspace = api.sent("GET", &workspace_path, None);
@@ -112,6 +133,7 @@ pub fn schemas() -> Value {
     let accounts = api.sent("GET", "accounts", None);
     let key = api.sent("GET", &key_path, None);
     let keys = api.sent("GET", &keys_path, None);
+    let usage = api.sent("GET", &format!("{key_path}/usage"), None);
     let audit = api.sent("GET", &format!("{account_path}/audit"), None);
     let changed_platform = api.sent("PUT", PLATFORM, Some(json!({ "features": ["beta"] })));
     let platform = api.sent("GET", PLATFORM, None);
@@ -147,14 +169,21 @@ pub fn schemas() -> Value {
         "AuditEntry": object(&entries, schemas::of_entry),
         "AuditPage": object(&[&audit], |name| schemas::of_page(name, "AuditEntry")),
         "Changed": object(&changes, schemas::of_change),
-        "Key": object(&[&key, &issued, &changed_key, &credential, &session], schemas::of_key),
+        "Key": object(&[&key, &issued, &changed_key, &rotated, &waiting, &credential, &session], schemas::of_key),
         "ChangedKey": and_more("Key", &key, &changed_key),
         "IssuedKey": and_more("Key", &key, &issued),
+        "RotatedKey": and_more("Key", &key, &rotated),
         "KeyPage": object(&[&keys], |name| schemas::of_page(name, "Key")),
+        "Usage": object(&[&usage], schemas::of_usage),
+        "UsageBucket": object(&[&usage["buckets"][0]], schemas::of_usage),
         "Platform": object(&[&platform, &changed_platform], schemas::of_platform),
         "ChangedPlatform": and_more("Platform", &platform, &changed_platform),
         "Principal": object(&[&principal], schemas::of_principal),
         "AllRevoked": object(&[&all_revoked], schemas::of_revocation),
+        "Plan": object(&[&plan], schemas::of_plan),
+        "PlanPage": object(&[&plans], |name| schemas::of_page(name, "Plan")),
+        "KeyFilter": schemas::key_filter(),
+        "StaleKeys": object(&[&stale], schemas::of_stale_keys),
         "AdminWorkspace": object(&[&workspace, &created_workspace, &changed_workspace], schemas::of_admin_workspace),
         "CreatedWorkspace": and_more("AdminWorkspace", &workspace, &created_workspace),
         "ChangedWorkspace": and_more("AdminWorkspace", &workspace, &changed_workspace),

@@ -1,7 +1,8 @@
 //! The document: what the product says of itself, put together.
 
 use keygate::{
-    credential::AccountRef,
+    authority::admins::Caller,
+    credential::{AccountRef, Digest},
     http::{self, Code},
 };
 use serde_json::{Value, json};
@@ -31,13 +32,25 @@ const ACCESS_REQUESTS: &str = "accounts/{account_id}/access-requests";
 const SCOPES: &str = "accounts/{account_id}/scopes";
 const AUDIT: &str = "accounts/{account_id}/audit";
 const SESSIONS: &str = "accounts/{account_id}/sessions";
-const KEYS: &str = "accounts/{account_id}/keys";
+/// The path of the keys of an account.
+pub const KEYS: &str = "accounts/{account_id}/keys";
 const LOOKUP: &str = "accounts/{account_id}/keys/lookup";
 const KEY: &str = "accounts/{account_id}/keys/{key_id}";
 /// The path of the platform.
 pub const PLATFORM: &str = "platform";
+pub const ROTATE: &str = "accounts/{account_id}/keys/{key_id}/rotate";
+const CONFIRM: &str = "accounts/{account_id}/keys/{key_id}/rotate/confirm";
+const CANCEL: &str = "accounts/{account_id}/keys/{key_id}/rotate/cancel";
+const USAGE: &str = "accounts/{account_id}/keys/{key_id}/usage";
+const PICTURE: &str = "accounts/{account_id}/keys/{key_id}/usage.svg";
 const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
 const REVOKE_ALL: &str = "accounts/{account_id}/keys/revoke-all";
+const STALE: &str = "accounts/{account_id}/keys/stale";
+const PLANS: &str = "accounts/{account_id}/keys/plans";
+const PLAN: &str = "accounts/{account_id}/keys/plans/{plan_id}";
+const PLAN_KEYS: &str = "accounts/{account_id}/keys/plans/{plan_id}/keys";
+const EXECUTE: &str = "accounts/{account_id}/keys/plans/{plan_id}/execute";
+const CANCEL_PLAN: &str = "accounts/{account_id}/keys/plans/{plan_id}/cancel";
 const WORKSPACES: &str = "accounts/{account_id}/workspaces";
 const WORKSPACE: &str = "accounts/{account_id}/workspaces/{workspace_id}";
 const ARCHIVE: &str = "accounts/{account_id}/workspaces/{workspace_id}/archive";
@@ -58,7 +71,19 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "POST", path: LOOKUP, name: "lookUpKey", summary: "Which key is this text?", answer: "Key", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: KEY, name: "getKey", summary: "Read a key.", answer: "Key", refusals: &[Code::NotFound] },
     Operation { method: "PATCH", path: KEY, name: "changeKey", summary: "Change a key. Absent members stay as they are.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "GET", path: USAGE, name: "getKeyUsage", summary: "How often was a key used and refused lately? Every count is a lower bound.", answer: "Usage", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: PICTURE, name: "getKeyUsagePicture", summary: "The same as a picture, in SVG.", answer: "", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: ROTATE, name: "rotateKey", summary: "Issue a successor for a key. Both work until the overlap ends. Absent members are as with the key.", answer: "RotatedKey", refusals: &[Code::NotFound, Code::AccountInactive, Code::Conflict] },
+    Operation { method: "POST", path: CONFIRM, name: "confirmRotation", summary: "Revoke a key that has a successor: its overlap ends now. Repeating it is a success.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "POST", path: CANCEL, name: "cancelRotation", summary: "Revoke the successor of a key, which goes on as if there had been none.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
     Operation { method: "POST", path: REVOKE_ALL, name: "revokeAllKeys", summary: "Revoke all keys that there are now, at once and for good. Repeating it is a success.", answer: "AllRevoked", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: STALE, name: "getStaleKeys", summary: "Count the keys that nobody seems to need. Uses of the last minute may not be known yet.", answer: "StaleKeys", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: PLANS, name: "planRevocation", summary: "Write down which keys a filter finds now that are not revoked. Nothing is revoked yet.", answer: "Plan", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "GET", path: PLANS, name: "listPlans", summary: "List the plans of an account, newest first. A plan is kept for 7 days after its end.", answer: "PlanPage", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: PLAN, name: "getPlan", summary: "Read a plan: what has become of it, and how far it has come.", answer: "Plan", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: PLAN_KEYS, name: "listPlanKeys", summary: "List the keys of a plan, newest first, as they are now.", answer: "KeyPage", refusals: &[Code::NotFound] },
+    Operation { method: "POST", path: EXECUTE, name: "executePlan", summary: "Revoke exactly the keys of a plan, for good, a hundred at a time: 202, and the plan says how far it has come. Repeating it is a success.", answer: "Plan", refusals: &[Code::NotFound, Code::Conflict] },
+    Operation { method: "POST", path: CANCEL_PLAN, name: "cancelPlan", summary: "End a plan: what it has revoked stays revoked, the rest is left. Repeating it is a success.", answer: "Plan", refusals: &[Code::NotFound, Code::Conflict] },
     Operation { method: "POST", path: WORKSPACES, name: "createWorkspace", summary: "Create a workspace.", answer: "CreatedWorkspace", refusals: &[Code::NotFound, Code::LimitReached] },
     Operation { method: "GET", path: WORKSPACES, name: "listWorkspaces", summary: "List the workspaces of an account, newest first.", answer: "WorkspacePage", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: WORKSPACE, name: "getWorkspace", summary: "Read a workspace.", answer: "AdminWorkspace", refusals: &[Code::NotFound] },
@@ -98,6 +123,7 @@ pub fn document() -> Value {
                 "key_id": in_path("key_id", values::key_id()),
                 "external_id": in_path("external_id", schemas::given("external_id")),
                 "workspace_id": in_path("workspace_id", values::workspace_id()),
+                "plan_id": in_path("plan_id", values::plan_id()),
                 "X-Keygate-Actor": in_header("X-Keygate-Actor", false, values::actor(),
                     "Who, in your own product, orders this. Kept as `created_by` and in the audit."),
                 "Idempotency-Key": in_header("Idempotency-Key", false, values::idempotency_key(),
@@ -122,7 +148,7 @@ fn paths() -> Value {
     for operation in OPERATIONS {
         let path = &mut paths[format!("/admin/v1/{}", operation.path)];
         path[operation.method.to_lowercase()] = administer(&api, operation);
-        let names = ["account_id", "key_id", "workspace_id", "external_id"]
+        let names = ["account_id", "key_id", "workspace_id", "plan_id", "external_id"]
             .into_iter()
             .filter(|name| operation.path.contains(&format!("{{{name}}}")));
         let parameters: Vec<Value> = names.map(parameter_reference).collect();
@@ -130,6 +156,7 @@ fn paths() -> Value {
             path["parameters"] = parameters.into();
         }
     }
+    paths["/rotate"]["post"] = rotate_own(&api);
     // Whatever the method of the request that a proxy asks about.
     for method in ["get", "head", "post", "put", "patch", "delete", "options"] {
         paths["/verify"][method] = verify(method);
@@ -273,16 +300,26 @@ fn administer(api: &Api, operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
 
-    let created =
-        operation.method == "POST" && matches!(operation.answer, "CreatedAccount" | "IssuedKey" | "CreatedWorkspace");
+    let created = operation.method == "POST"
+        && matches!(operation.answer, "CreatedAccount" | "IssuedKey" | "RotatedKey" | "CreatedWorkspace")
+        || operation.name == "planRevocation";
     let mut responses = all_refusals(&codes);
     let mut answer = success(operation.answer);
+    if operation.path == PICTURE {
+        answer["content"] = json!({ "image/svg+xml": { "schema": { "type": "string" } } });
+    }
     // What is about many things has no version.
-    let many = ["Scopes", "AllRevoked"].contains(&operation.answer) || operation.path == PLATFORM;
+    let unversioned = ["Scopes", "AllRevoked", "Plan", "StaleKeys", "Usage", ""];
+    let many = unversioned.contains(&operation.answer) || operation.path == PLATFORM;
     if !operation.answer.ends_with("Page") && !many {
         answer["headers"]["ETag"] = header_reference("ETag");
     }
     responses[if created { "201" } else { "200" }] = answer;
+    if operation.path == EXECUTE {
+        responses["202"] = success(operation.answer);
+        responses["202"]["description"] = "Its keys are being revoked.".into();
+        responses["200"]["description"] = "It was done before.".into();
+    }
     if operation.path == BY_EXTERNAL_ID {
         let mut created = success("CreatedAccount");
         created["headers"]["ETag"] = header_reference("ETag");
@@ -290,6 +327,41 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     }
     described["responses"] = responses;
     described
+}
+
+/// What a holder may do with their own key.
+fn rotate_own(api: &Api) -> Value {
+    let path = concrete(ROTATE);
+    let request = of_holder(&path);
+    let members = wire::members(api, request, |name| values::example(&schemas::given_at("rotate", name)));
+    let refusals = [
+        Code::AccountInactive,
+        Code::InsufficientRole,
+        Code::Conflict,
+        Code::IdempotencyConflict,
+        Code::PayloadTooLarge,
+        Code::UnsupportedMediaType,
+    ];
+    let mut responses = all_refusals(&[&HOLDER[..], &refusals].concat());
+    responses["201"] = success("RotatedKey");
+    responses["201"]["headers"]["ETag"] = header_reference("ETag");
+    json!({
+        "operationId": "rotate",
+        "summary": "Issue a successor for the key that this request brings, where its account lets holders do that.",
+        "tags": ["keys"],
+        "security": [{ "apiKey": [] }],
+        "parameters": [parameter_reference("Idempotency-Key")],
+        "requestBody": {
+            "required": true,
+            "content": { "application/json": { "schema": schemas::body("rotate", &members) } },
+        },
+        "responses": responses,
+    })
+}
+
+/// What the Authority gets where a holder rotates their own key.
+pub fn of_holder(path: &str) -> Request<'_> {
+    Request { caller: Caller::Holder(Digest::from_bytes([0; 24])), ..Request::new("POST", path) }
 }
 
 /// The body of an issue in the environment `admin`.
@@ -310,6 +382,7 @@ pub fn concrete(path: &str) -> String {
     path.replace("{account_id}", &account.to_string())
         .replace("{key_id}", "key_00000000000000000000")
         .replace("{workspace_id}", "ws_0000000000000000")
+        .replace("{plan_id}", "plan_0000000000000000")
         .replace("{external_id}", "cust-42")
 }
 

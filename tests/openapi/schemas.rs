@@ -4,21 +4,27 @@
 use keygate::{
     authority::{
         audit::ACTIONS,
+        command::OverlapFrom,
+        due::DUE_COUNTED,
+        labels::{DESCRIPTION_CHARACTERS_MAX, METADATA_BYTES_MAX, TAG_CHARACTERS_MAX, TAGS_MAX},
+        plans::{PLAN_KEYS_MAX, PlanState},
         settings::{ACCESS_LEVELS_MAX, NamePolicy},
+        stale::LOOKED_AT_MAX,
     },
     credential::{Environment, NumberedSecret},
-    http::{MAX_ACTIVE_KEYS_MAX, admin},
-    policy::{Access, CATALOGUE_MAX, DESCRIPTION_MAX, FIELDS_BYTES_MAX, VERBS_MAX, WORKSPACES_MAX},
+    http::{MAX_ACTIVE_KEYS_MAX, OVERLAP_SECONDS_MAX, OWN_OVERLAP_SECONDS_MIN, admin},
+    policy::{Access, BLOCKS_MAX, CATALOGUE_MAX, DESCRIPTION_MAX, FIELDS_BYTES_MAX, Reason, VERBS_MAX, WORKSPACES_MAX},
 };
 use serde_json::{Map, Value, json};
 
 use super::{
+    document::{KEYS, concrete},
     values::{
         account_id, account_statuses, all_environments, brand, distinct, environments, feature, features, fields, flag,
-        hash, instant, key_id, key_statuses, label, line, or_null_if, reference, reference_to, roles, scope, scopes,
-        text, text_example, with, word, workspace_id, workspace_statuses,
+        hash, instant, key_id, key_statuses, label, line, or_null_if, plan_id, reference, reference_to, roles, scope,
+        scopes, text, text_example, with, word, workspace_id, workspace_statuses,
     },
-    wire::{Api, Member, limits},
+    wire::{Api, Member, Request, limits, parameters},
 };
 
 /// An object with exactly the members of `samples`: required where all of them have it, and nothing else allowed.
@@ -53,6 +59,20 @@ pub fn given_at(path: &str, name: &str) -> Value {
             let any = [Environment::Live, Environment::Test, Environment::Admin];
             with(word(any.map(|one| one.as_str().into()).into()), "Only keys of this one. Absent: `live` and `test`.")
         }
+        (Some("rotate"), "overlap") if path == "rotate" => with(
+            json!({
+                "type": "integer", "minimum": OWN_OVERLAP_SECONDS_MIN, "maximum": OVERLAP_SECONDS_MAX, "examples": [86_400],
+            }),
+            "For how many seconds both keys work: long enough to ask again with the old one, should this answer be lost.",
+        ),
+        (Some("rotate"), "scopes") => {
+            with(scopes(), &format!("What the successor may do. Absent: the same. {}", distinct()))
+        }
+        (Some("rotate"), "expires_at") => with(
+            given(name),
+            "The successor is refused from this instant on, which is in the future. Absent: it lives as long as the old key \
+             was to.",
+        ),
         (Some("keys" | "sessions"), "scopes") => given(name),
         (_, "scopes") => catalogue(),
         _ => given(name),
@@ -79,6 +99,25 @@ pub fn given(name: &str) -> Value {
             &format!(
                 "Of each resource to be limited, which a scope must reach, the only fields that it may see. At most {FIELDS_BYTES_MAX} bytes."
             ),
+        ),
+        "description" => with(line(DESCRIPTION_CHARACTERS_MAX, "Nightly export"), "What it is for."),
+        "owner" => with(reference("alice"), "Who answers for it, in your own product."),
+        "tags" => with(
+            json!({
+                "type": "array",
+                "items": line(TAG_CHARACTERS_MAX, "billing"),
+                "maxItems": TAGS_MAX,
+                "examples": [["billing", "nightly"]],
+            }),
+            "To find it by. Duplicates are dropped.",
+        ),
+        "metadata" => with(
+            json!({ "type": "object", "examples": [{ "team": "growth" }] }),
+            &format!("Whatever else, at most {METADATA_BYTES_MAX} bytes. Its members come back in alphabetical order."),
+        ),
+        "allowed_ips" => with(
+            json!({ "type": "array", "items": block(), "minItems": 1, "examples": [["192.0.2.0/24", "2001:db8::1"]] }),
+            &format!("The only blocks of addresses that the key may be used from, at most {BLOCKS_MAX}. Null: all."),
         ),
         "name" => with(label(), "For people to read. Not blank."),
         "external_id" => with(reference("cust-42"), "The id in your own product. No two accounts have the same."),
@@ -112,6 +151,16 @@ pub fn given(name: &str) -> Value {
             flag(),
             "The holder of a genuine key learns that it was revoked, has expired or is disabled. Others never do.",
         ),
+        "max_key_days" => with(
+            json!({ "type": "integer", "minimum": 1, "maximum": admin::MAX_KEY_DAYS_MAX, "examples": [90] }),
+            "For how many days new keys may live at most: an issue without `expires_at` means that long. Null: as long as the \
+             deployment has it.",
+        ),
+        "rotation_days" => with(
+            json!({ "type": "integer", "minimum": 1, "maximum": admin::MAX_KEY_DAYS_MAX, "examples": [90] }),
+            "After how many days a key is due for a successor. Null: never.",
+        ),
+        "holders_may_rotate" => with(flag(), "Holders may have their own keys succeeded: `POST /rotate`."),
         "note" => with(line(admin::NOTE_CHARACTERS_MAX, "For our CRM"), "For whoever decides."),
         "access_level" => with(
             line(admin::ACCESS_LEVEL_CHARACTERS_MAX, "Read only"),
@@ -133,10 +182,26 @@ pub fn given(name: &str) -> Value {
             with(instant("2029-01-31T00:00:00Z"), "Refused before this instant, which is before `expires_at`.")
         }
         "expires_at" => with(instant("2030-01-31T00:00:00Z"), "Refused from this instant on, which is in the future."),
+        "overlap" => with(
+            json!({ "type": "integer", "minimum": 0, "maximum": OVERLAP_SECONDS_MAX, "examples": [86_400] }),
+            "For how many seconds both keys work. 0: the old one is revoked now.",
+        ),
+        "overlap_from" => with(
+            word(OverlapFrom::ALL.map(|from| json!(from.as_str())).into()),
+            "When that time begins: now, or with the first use of the successor, until when nothing changes for the old key.",
+        ),
+        "filter" => with(
+            json!({ "$ref": "#/components/schemas/KeyFilter", "examples": [{ "tag": "billing", "environment": "live" }] }),
+            "Which keys. Admin credentials and what is revoked are in no plan.",
+        ),
         "disabled" => with(flag(), "True refuses the key until it is enabled again."),
         "key" => with(json!({ "type": "string", "examples": [KEY_TEXT] }), "The text of a key."),
         _ => panic!("nothing is said of the member {name}"),
     }
+}
+
+fn block() -> Value {
+    json!({ "type": "string", "examples": ["192.0.2.0/24"] })
 }
 
 /// A query parameter.
@@ -160,11 +225,35 @@ pub fn parameter(path: &str, name: &str) -> Value {
             json!({ "type": "integer", "minimum": 0, "maximum": NumberedSecret::MAX_ID, "examples": [1] }),
             "Only keys minted with the pepper of this id.",
         ),
+        "scope" => with(scope(), "Only keys that may do this."),
+        "workspace" => with(workspace_id(), "Only keys that are limited to some workspaces, of which this is one."),
+        "owner" => with(json!({ "type": "string", "examples": ["alice"] }), "Only keys of this owner."),
+        "tag" => with(json!({ "type": "string", "examples": ["billing"] }), "Only keys with this tag."),
+        "name_contains" => with(
+            json!({ "type": "string", "examples": ["deploy"] }),
+            "Only keys in whose name this stands, in capital or small letters of ASCII.",
+        ),
+        "created_by" => with(json!({ "type": "string", "examples": ["alice"] }), "Only keys that this one made."),
+        "unused_since" => with(
+            instant("2027-01-31T00:00:00Z"),
+            "Only keys of which no use at or after this instant is known, also those that were never used.",
+        ),
+        "never_used" => with(word(vec!["true".into()]), "Only keys of which no use is known."),
+        "expires_before" => {
+            with(instant("2027-01-31T00:00:00Z"), "Only keys that end before this instant, and were not revoked.")
+        }
+        "due" => with(word(vec!["true".into()]), "Only keys that are due for a successor."),
+        "created_before" => with(instant("2027-01-31T00:00:00Z"), "Only keys issued before this instant."),
+        "unused_days" => with(
+            json!({ "type": "integer", "minimum": 1, "maximum": admin::UNUSED_DAYS_MAX, "default": 90, "examples": [90] }),
+            "Without a use for so many days.",
+        ),
+        "per" => with(word(vec!["hour".into(), "day".into()]), "The last 48 hours, or 90 days. Absent: hours."),
         "action" => with(word(ACTIONS.map(Value::from).into()), "Only what was done by this."),
         "actor" => with(json!({ "type": "string", "examples": ["alice"] }), "Only what this actor ordered."),
         "subject" => with(
             json!({ "type": "string", "examples": ["key_c06af5216d9a4ed13f06"] }),
-            "Only what was done to this account, key or workspace.",
+            "Only what was done to this account, key, workspace or plan.",
         ),
         "wait" => with(
             word(vec!["effective".into()]),
@@ -178,10 +267,16 @@ pub fn parameter(path: &str, name: &str) -> Value {
 pub fn of_account(name: &str) -> Value {
     match name {
         "id" => account_id(),
-        "external_id" | "max_active_keys" | "plan" => or_null_if(true, given(name)),
+        "external_id" | "max_active_keys" | "plan" | "max_key_days" | "rotation_days" => or_null_if(true, given(name)),
         "scopes" => or_null_if(true, catalogue()),
         "access_note" => with(or_null_if(true, given("note")), "What was said with the last request for access."),
-        "name_policy" | "access_levels" | "access_level_required" | "explain_refusals" => given(name),
+        "name_policy" | "access_levels" | "access_level_required" | "explain_refusals" | "holders_may_rotate" => {
+            given(name)
+        }
+        "keys_due" => with(
+            json!({ "type": "integer", "minimum": 0, "maximum": DUE_COUNTED }),
+            "How many keys are due for a successor, counted up to this maximum. In answers about one account that has `rotation_days`.",
+        ),
         "audit_head" => reference_to("AuditHead"),
         "name" | "brand" | "status" | "api_access" | "features" | "default_scopes" => given(name),
         _ => of_both(name),
@@ -209,6 +304,12 @@ pub fn of_key(name: &str) -> Value {
             "The only workspaces that it may be used in; null: all.",
         ),
         "fields" => with(fields(), "Of each resource that is limited, the only fields that it may see."),
+        "description" | "owner" => or_null_if(true, given(name)),
+        "tags" | "metadata" => given(name),
+        "allowed_ips" => with(
+            json!({ "type": ["array", "null"], "items": block() }),
+            "The only blocks of addresses that it may be used from; null: all.",
+        ),
         "status" => word(key_statuses()),
         "hint" => with(text_example("kg_live_...USM7"), "Beginning and end of the key, to recognise it by."),
         "not_before" | "expires_at" => or_null_if(true, given(name)),
@@ -220,7 +321,50 @@ pub fn of_key(name: &str) -> Value {
             "For each of `scopes` the day (UTC) on which it last served, as far as is known. In answers about one key.",
         ),
         "last_used_at" | "revoked_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
+        "rotation_due_at" => with(
+            or_null_if(true, instant("2027-04-30T00:00:00.000Z")),
+            "From then on it is due for a successor; null: the account has no `rotation_days`, or the key has one or is revoked.",
+        ),
+        "rotated_from" => with(or_null_if(true, key_id()), "The key that it succeeds."),
+        "rotated_to" => {
+            with(or_null_if(true, key_id()), "The key that succeeds it. It counts against no limit itself.")
+        }
+        "overlap_ends_at" => with(
+            or_null_if(true, instant("2027-02-01T00:00:00.000Z")),
+            "From then on the old key is refused; null: that depends on the first use of this one.",
+        ),
+        "overlap_from" => with(
+            word(vec![json!(OverlapFrom::FirstUse.as_str())]),
+            "Its successor has not been used yet, as far as is known; the overlap begins when it is.",
+        ),
         _ => of_both(name),
+    }
+}
+
+/// A member of the usage of a key.
+pub fn of_usage(name: &str) -> Value {
+    match name {
+        "per" => word(vec!["hour".into(), "day".into()]),
+        "from" => with(instant("2027-01-30T01:00:00.000Z"), "When the first bucket begins."),
+        "to" => with(instant("2027-02-01T01:00:00.000Z"), "When the last bucket ends, which is that of now."),
+        "at" => with(instant("2027-01-30T01:00:00.000Z"), "When it begins, in UTC."),
+        "allowed" => with(json!({ "type": "integer", "minimum": 0 }), "Requests that were accepted, at least."),
+        "refused" => {
+            let reasons: Vec<Value> = Reason::ALL.into_iter().map(|reason| reason.as_str().into()).collect();
+            with(
+                json!({
+                    "type": "object",
+                    "propertyNames": { "enum": reasons },
+                    "additionalProperties": { "type": "integer", "minimum": 1 },
+                }),
+                "Requests that were refused, at least, by the reason.",
+            )
+        }
+        "buckets" => with(
+            json!({ "type": "array", "items": reference_to("UsageBucket") }),
+            "One after the other, the oldest first, also those in which nothing is known to have happened.",
+        ),
+        _ => of_principal(name),
     }
 }
 
@@ -261,8 +405,8 @@ pub fn of_entry(name: &str) -> Value {
         "actor" => with(or_null_if(true, reference("alice")), "The X-Keygate-Actor who ordered it."),
         "action" => word(ACTIONS.map(Value::from).into()),
         "subject" => {
-            let names = "^(acct_[0-9a-f]{10}|key_[0-9a-f]{20}|ws_[0-9a-f]{16})$";
-            with(text(names, "key_c06af5216d9a4ed13f06"), "The account, key or workspace.")
+            let names = "^(acct_[0-9a-f]{10}|key_[0-9a-f]{20}|(ws|plan)_[0-9a-f]{16})$";
+            with(text(names, "key_c06af5216d9a4ed13f06"), "The account, key, workspace or plan.")
         }
         "before" => with(
             json!({ "anyOf": [reference_to("Changed"), { "type": "null" }] }),
@@ -289,17 +433,24 @@ pub fn of_change(name: &str) -> Value {
             "Those whose keys were all revoked.",
         ),
         "workspaces" | "fields" => of_key(name),
+        "filter" | "state" => of_plan(name),
+        "keys" => with(count(), "How many a plan has."),
         "status" => word(statuses),
         "name" => or_null_if(true, label()),
         "scopes" => json!({ "anyOf": [scopes(), or_null_if(true, catalogue())] }),
         "not_before" | "expires_at" => or_null_if(true, instant("2030-01-31T00:00:00.000Z")),
+        "overlap_from_first_use_ms" => with(
+            json!({ "type": "integer", "minimum": 0 }),
+            "For how long the key works on once its successor is used, in milliseconds.",
+        ),
         _ => of_account_or_key(name),
     }
 }
 
 fn of_account_or_key(name: &str) -> Value {
     match name {
-        "environment" | "hint" | "revoked_at" | "role" | "actor" | "access_level" => of_key(name),
+        "environment" | "hint" | "revoked_at" | "role" | "actor" | "access_level" | "allowed_ips" | "rotated_from"
+        | "rotated_to" | "description" | "owner" | "tags" | "metadata" => of_key(name),
         _ => of_account(name),
     }
 }
@@ -355,6 +506,105 @@ pub fn of_admin_workspace(name: &str) -> Value {
         "archived_at" => or_null_if(true, instant("2027-01-31T00:00:00.000Z")),
         "id" | "name" => of_workspace(name),
         _ => of_both(name),
+    }
+}
+
+/// What keys are found by.
+pub fn key_filter() -> Value {
+    let mut properties = Map::new();
+    for name in parameters(&Api::new(), Request::new("GET", &concrete(KEYS))) {
+        if !["limit", "cursor"].contains(&name.as_str()) {
+            let mut schema = parameter(KEYS, &name);
+            match name.as_str() {
+                "never_used" | "due" => {
+                    let description = schema["description"].as_str().unwrap().to_owned();
+                    schema = with(json!({ "type": "boolean", "enum": [true] }), &description);
+                }
+                "environment" => schema = with(word(environments()), "Only keys of this environment. Absent: of both."),
+                "status" => schema["enum"].as_array_mut().unwrap().retain(|status| status != "revoked"),
+                _ => {}
+            }
+            properties.insert(name, schema);
+        }
+    }
+    json!({
+        "type": "object",
+        "description": "Which keys: the members are those that a list of keys takes as parameters.",
+        "minProperties": 1,
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+/// An object of numbers, some of them in objects of their own.
+fn counts(names: &[&str], description: &str) -> Value {
+    let members: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), count())).collect();
+    json!({
+        "type": "object", "description": description, "properties": members, "required": names, "additionalProperties": false,
+    })
+}
+
+/// A member of a plan.
+pub fn of_plan(name: &str) -> Value {
+    match name {
+        "id" => plan_id(),
+        "account_id" => account_id(),
+        "state" => with(
+            word(PlanState::ALL.map(|state| state.as_str().into()).into()),
+            "`expired`: it was not executed within 24 hours, and cannot be any more.",
+        ),
+        "filter" => with(reference_to("KeyFilter"), "What the keys were found by."),
+        "counts" => {
+            let mut all = counts(&["total"], "The keys when the plan was made. None of them was revoked.");
+            all["properties"]["by_environment"] = counts(&["live", "test"], "By environment.");
+            all["properties"]["by_status"] = counts(&["active", "disabled", "expired"], "By status.");
+            all["required"] = json!(["total", "by_environment", "by_status"]);
+            all
+        }
+        "truncated" => with(
+            json!({ "type": "boolean" }),
+            &format!("More keys were found than the {PLAN_KEYS_MAX} that one plan holds; these are the newest."),
+        ),
+        "progress" => counts(
+            &["revoked", "skipped", "remaining"],
+            "How far it has come. `skipped`: revoked already, by somebody else. A key counts as revoked everywhere at most \
+             `revocation_bound_ms` after its `revoked_at`.",
+        ),
+        "sequence" => with(of_entry(name), "Only keys that were issued before it are in the plan."),
+        "expires_at" => with(instant("2027-02-01T00:00:00.000Z"), "Until then it can be executed."),
+        "started_at" => with(or_null_if(true, instant("2027-01-31T00:00:00.000Z")), "When its execution was ordered."),
+        "finished_at" => with(or_null_if(true, instant("2027-01-31T00:00:00.000Z")), "When it was done or cancelled."),
+        _ => of_both(name),
+    }
+}
+
+/// A member of the report on keys that nobody seems to need.
+pub fn of_stale_keys(name: &str) -> Value {
+    let kind = |what: &str| {
+        let mut kind = counts(&["count"], what);
+        kind["properties"]["at_least"] = with(
+            json!({ "type": "boolean" }),
+            &format!("Only the {LOOKED_AT_MAX} keys of each environment that were issued first were looked at."),
+        );
+        kind["properties"]["filter"] = with(reference_to("KeyFilter"), "Shows exactly them, in a list or in a plan.");
+        kind["required"] = json!(["count", "at_least", "filter"]);
+        kind
+    };
+    match name {
+        "unused_days" => parameter(KEYS, name),
+        "as_of" => with(instant("2027-01-31T00:00:00.000Z"), "The time of the report."),
+        "unused_since" => with(instant("2026-11-02T00:00:00.000Z"), "So many days before that."),
+        "never_used" => kind("Active keys issued before `unused_since` of which no use is known."),
+        "unused" => kind(
+            "Active keys issued before `unused_since` of which no use since is known. Those that were never used are among \
+             them.",
+        ),
+        "expired" => kind("Keys whose time is over, and that were not revoked."),
+        _ => panic!("nothing is said of the member {name}"),
     }
 }
 

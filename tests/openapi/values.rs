@@ -17,6 +17,11 @@ pub fn flag() -> Value {
     json!({ "type": "boolean", "examples": [true] })
 }
 
+/// The id of a plan.
+pub fn plan_id() -> Value {
+    text("^plan_[0-9a-f]{16}$", "plan_5f1c0a9be2d34877")
+}
+
 /// The name of a workspace.
 pub fn workspace_id() -> Value {
     text("^ws_[0-9a-f]{16}$", "ws_5f1c0a9be2d34877")

@@ -7,7 +7,8 @@ use keygate::{
         admins::Caller,
         command::{self, Circumstances, Failure},
         lease::Terms,
-        query, schema,
+        query::{self, Found, Query},
+        schema,
     },
     credential::{Pepper, Peppers},
     http::{
@@ -30,6 +31,7 @@ pub struct Request<'a> {
     pub if_match: Option<&'a str>,
     pub idempotency_key: Option<&'a str>,
     pub actor: Option<&'a str>,
+    pub caller: Caller,
     pub body: Option<&'a Value>,
 }
 
@@ -43,6 +45,7 @@ impl<'a> Request<'a> {
             if_match: Some("*"),
             idempotency_key: None,
             actor: Some("alice"),
+            caller: Caller::Root,
             body: None,
         }
     }
@@ -71,7 +74,7 @@ impl Api {
             path: request.path,
             query: request.query,
             content_type: Some("application/json"),
-            caller: Caller::Root,
+            caller: request.caller,
             actor: request.actor,
             idempotency_key: request.idempotency_key,
             command_id: &format!("{:032x}", self.requests.get()),
@@ -89,16 +92,15 @@ impl Api {
         self.requests.set(self.requests.get() + 1);
         match self.parse(request) {
             Err(problem) => problem.reply(),
-            Ok(AdminRequest::Ask(query)) => match query::answer(&self.sql, SLOT, &query, now()).unwrap() {
-                Some(found) => admin::found(&found, SLOT, now()),
-                None => Problem::not_found().reply(),
-            },
+            Ok(AdminRequest::Ask(query)) => self.answer(&query, admin::found),
+            Ok(AdminRequest::Draw(query)) => self.answer(&query, admin::picture),
             Ok(AdminRequest::Do(order)) => {
                 let nonce = [self.requests.get(); 32];
                 let circumstances = Circumstances {
                     slot: SLOT,
                     peppers: &self.peppers,
                     catalogue: Catalogue::compiled(),
+                    max_key_days: None,
                     now: now(),
                     nonce,
                 };
@@ -109,6 +111,13 @@ impl Api {
                     Err(trouble) => panic!("{trouble:?}"),
                 }
             }
+        }
+    }
+
+    fn answer(&self, query: &Query, render: fn(&Found, u8, UnixMillis) -> Reply) -> Reply {
+        match query::answer(&self.sql, SLOT, query, now()).unwrap() {
+            Some(found) => render(&found, SLOT, now()),
+            None => Problem::not_found().reply(),
         }
     }
 
@@ -180,7 +189,8 @@ pub fn understood(parsed: &Result<AdminRequest, Problem>) -> bool {
 /// How long a page is when nothing is said, and at most.
 pub fn limits(api: &Api) -> (u32, u32) {
     let request = Request::new("GET", "accounts");
-    let Ok(AdminRequest::Ask(query::Query::Accounts(_, page))) = api.parse(request) else { panic!("no list") };
+    let Ok(AdminRequest::Ask(query)) = api.parse(request) else { panic!("no list") };
+    let query::Query::Accounts(_, page) = *query else { panic!("no list") };
     let refusal = refusal(api.parse(Request { query: "limit=0", ..request }));
     let (_, most) = refusal["detail"].as_str().unwrap().rsplit_once(' ').unwrap();
     (page.limit, most.trim_end_matches('.').parse().unwrap())

@@ -101,8 +101,14 @@ impl Population {
         let order = Order { command, id, caller, actor, precondition, wait: false, taken_elsewhere: false };
         let mut nonce = [7; 32];
         nonce[..8].copy_from_slice(&number.to_be_bytes());
-        let circumstances =
-            Circumstances { slot: SLOT, peppers: &self.peppers, catalogue: Catalogue::compiled(), now, nonce };
+        let circumstances = Circumstances {
+            slot: SLOT,
+            peppers: &self.peppers,
+            catalogue: Catalogue::compiled(),
+            max_key_days: None,
+            now,
+            nonce,
+        };
         let mut seen = None;
         let committed = command::execute(&self.sql, &order, &circumstances, |answer| {
             seen = Some(answer.clone());
@@ -142,6 +148,8 @@ pub fn new_key(account: AccountRef) -> Command {
             expires_at: None,
             workspaces: None,
             fields: Fields::default(),
+            allowed_ips: None,
+            labels: keygate::authority::labels::Labels::default(),
         },
     }
 }

@@ -344,6 +344,7 @@ impl<'p> Model<'p> {
     fn proceed(&mut self, number: usize, step: Step) {
         let Some(pending) = &mut self.pending[number] else { return };
         match step {
+            Step::ReadAddress => panic!("no key is limited"),
             Step::Done(verdict) => {
                 if let Some(pending) = self.pending[number].take() {
                     self.free.push(number);

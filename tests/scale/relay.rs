@@ -63,7 +63,7 @@ impl Relay {
             let (count, at, scopes) = self.uses.remove(&digest).unwrap();
             Use { digest, count, age_ms: now.as_millis() - at, scopes }
         });
-        SyncRequest { known: self.known.clone(), wants, uses: told.collect(), graced: 0 }
+        SyncRequest { known: self.known.clone(), wants, uses: told.collect(), ..SyncRequest::default() }
     }
 
     /// The Authority has answered what was asked at `sent_at`.

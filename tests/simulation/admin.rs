@@ -8,7 +8,9 @@ use keygate::authority::{
     command::{AccountChange, Answer, Command, Edit, Order, Precondition, Refusal},
     journal::CommandId,
     query::{Found, Query},
+    record::KeyRecord,
 };
+use keygate::policy::KeyStatus;
 
 use super::{
     bugs as planted,
@@ -25,6 +27,9 @@ use super::{
 pub struct Admin {
     pub ops: Vec<Op>,
     pub attempts: Vec<Attempt>,
+    /// Keys that changed without a command of their own: a plan revoked them, or the first use of their successor began
+    /// their overlap. With the version and status that each has since.
+    pub ended: Vec<(Place, usize, u64, KeyStatus)>,
 }
 
 /// Something an administrator wants, however many attempts it takes.
@@ -68,6 +73,10 @@ pub struct Commit {
     pub beside: Option<usize>,
     /// Keys that it revoked with all others.
     pub gone: Vec<usize>,
+    /// A key that it changed or made besides, with its version and status.
+    pub other: Option<(usize, u64, u8)>,
+    /// The key whose text it brought.
+    pub issued: Option<usize>,
 }
 
 pub struct Acknowledged {
@@ -149,6 +158,7 @@ impl Admin {
 
     /// Only the first so many flushes of a shard have been.
     pub fn undo(&mut self, shard: usize, flushes: usize) {
+        self.ended.retain(|(place, ..)| place.shard != shard || place.flush < flushes);
         for op in self.ops.iter_mut().filter(|op| op.shard == shard) {
             op.commits.retain(|commit| commit.place.flush < flushes);
         }
@@ -157,6 +167,10 @@ impl Admin {
     /// What is to be linear about one key or account.
     pub fn history(&self, subject: Subject) -> Vec<Entry> {
         let mut entries = Vec::new();
+        for (place, _, version, status) in self.ended.iter().filter(|(_, key, ..)| subject == Subject::Key(*key)) {
+            let what = Seen::Write { version: *version, status: key_status(*status), condition: None };
+            entries.push(Entry { invoke: place.at, respond: place.at, what });
+        }
         for op in &self.ops {
             let gone = op
                 .commits
@@ -166,6 +180,16 @@ impl Admin {
             for (number, _) in gone {
                 let respond = op.acknowledged.as_ref().filter(|_| number == 0).map_or(Micros::MAX, |known| known.at);
                 entries.push(Entry { invoke: op.first_sent.unwrap_or(0), respond, what: Seen::RevokedWithAll });
+            }
+            for (number, commit) in op.commits.iter().enumerate() {
+                let Some((key, version, status)) = commit.other.filter(|(key, ..)| subject == Subject::Key(*key))
+                else {
+                    continue;
+                };
+                assert_ne!(commit.subject, Some(Subject::Key(key)));
+                let respond = op.acknowledged.as_ref().filter(|_| number == 0).map_or(Micros::MAX, |known| known.at);
+                let what = Seen::Write { version, status, condition: None };
+                entries.push(Entry { invoke: op.first_sent.unwrap_or(0), respond, what });
             }
             for (number, commit) in op.commits.iter().filter(|commit| commit.subject == Some(subject)).enumerate() {
                 let respond = op.acknowledged.as_ref().filter(|_| number == 0).map_or(Micros::MAX, |known| known.at);
@@ -305,13 +329,38 @@ impl World {
             Some(Answer::Key(record) | Answer::Issued { record, .. }) => {
                 (self.truth.key(record.id()).map(Subject::Key), record.version, key_status(record.status))
             }
+            Some(answer @ (Answer::Rotated { .. } | Answer::Unrotated { .. })) => {
+                let record = match answer {
+                    Answer::Rotated { old, .. } => &**old,
+                    Answer::Unrotated { record, .. } => record,
+                    other => panic!("{other:?}"),
+                };
+                (self.truth.key(record.id()).map(Subject::Key), record.version, key_status(record.status))
+            }
             Some(
-                Answer::AllRevoked { .. } | Answer::Workspace(_) | Answer::WorkspaceCreated(_) | Answer::Platform(_),
+                Answer::Planned(_)
+                | Answer::Plan(_)
+                | Answer::AllRevoked { .. }
+                | Answer::Workspace(_)
+                | Answer::WorkspaceCreated(_)
+                | Answer::Platform(_),
             )
             | None => (None, 0, 0),
         };
         let (beside, gone) = beside.map_or((None, Vec::new()), |(tenant, gone)| (Some(tenant), gone));
-        self.admin.committed_as(attempt, Commit { place, subject, version, status, beside, gone });
+        let key = |record: &KeyRecord| self.truth.key(record.id());
+        let other = match seen {
+            Some(Answer::Rotated { record: other, .. }) => Some(&**other),
+            Some(Answer::Unrotated { successor: other, .. }) => Some(&**other),
+            _ => None,
+        };
+        let other = other.and_then(|other| Some((key(other)?, other.version, key_status(other.status))));
+        let issued = match seen {
+            Some(Answer::Issued { record, .. } | Answer::Rotated { record, .. }) => key(record),
+            _ => None,
+        };
+        let commit = Commit { place, subject, version, status, beside, gone, other, issued };
+        self.admin.committed_as(attempt, commit);
         let op = &self.admin.ops[self.admin.attempts[attempt as usize].op];
         if op.borrowed && !self.shards[op.shard].ever_rewound {
             self.violate("I13", format!("attempt {attempt} is carried out with another command's id"));
@@ -409,7 +458,7 @@ impl World {
         let (at, text) = (known.at, known.text.clone());
         let shows = text.as_ref().is_none_or(|text| known.body.contains(&**text));
         op.acknowledged.get_or_insert(known);
-        if let (Some(Subject::Key(key)), Some(text)) = (commit.subject, text) {
+        if let (Some(key), Some(text)) = (commit.issued, text) {
             if *self.truth.keys[key].text != *text || !shows {
                 return self.violate("I13", format!("op {number} gave another key than it made"));
             }
@@ -469,6 +518,9 @@ impl World {
         }
         let subject = match &self.admin.ops[number].wish {
             Wish::Command(Command::ChangeKey { key, .. }) => self.truth.key(*key).map(Subject::Key),
+            Wish::Command(Command::RotateKey { key, .. }) if matches!(what, Seen::Stale { .. }) => {
+                self.truth.key(*key).map(Subject::Key)
+            }
             Wish::Command(Command::ChangeAccount { account, .. }) => self.truth.tenant(*account).map(Subject::Tenant),
             _ => None,
         };

@@ -11,7 +11,7 @@ use keygate::{
         journal,
         lease::{self, Terms},
         outbox::{self, KvKey},
-        query, revoke_all,
+        plan_run, query, revoke_all, rotation,
         sql::SqlError,
         sync::{self, SyncRequest},
     },
@@ -53,6 +53,8 @@ pub struct Carry {
 pub struct AlarmRun {
     puts: BTreeSet<u64>,
     round: u32,
+    /// A plan is being executed.
+    plan: bool,
 }
 
 enum Executed {
@@ -74,6 +76,8 @@ impl World {
             instance.ensure_alarm(now)?;
             let request = SyncRequest::parse(text).ok_or_else(|| SqlError("not understood".into()))?;
             instance.tally.take(&instance.sql, &request.uses, now)?;
+            instance.ended.extend(rotation::used(&instance.sql, instance.slot, &request.uses, now)?);
+            instance.tally.take_counted(&instance.sql, &request.counted, now)?;
             if request.graced > 0 {
                 lease::note_graced(&instance.sql, request.graced)?;
             }
@@ -133,7 +137,8 @@ impl World {
             instance.ensure_alarm(now)?;
             let Some(leases) = &mut instance.leases else { return Err(SqlError("not open".into())) };
             let (slot, peppers) = (instance.slot, &instance.deploy.peppers);
-            let circumstances = Circumstances { slot, peppers, catalogue: Catalogue::compiled(), now, nonce };
+            let circumstances =
+                Circumstances { slot, peppers, catalogue: Catalogue::compiled(), max_key_days: None, now, nonce };
             let effective_by = leases.effective_at(now);
             let mut seen = None;
             let render = |answer: &Answer| {
@@ -400,18 +405,28 @@ impl World {
             }
             journal::forget(&instance.sql, now, COMMANDS_PER_ALARM)?;
             instance.tally.write_due(&instance.sql, now)?;
-            revoke_all::sweep(&instance.sql, now)
+            revoke_all::sweep(&instance.sql, now)?;
+            plan_run::forget(&instance.sql, now)?;
+            // One that fails is tried again; everything else goes on.
+            let ended = plan_run::advance(&instance.sql, instance.slot, now).unwrap_or_default();
+            let plan = ended.is_some();
+            instance.ended.extend(ended.unwrap_or_default());
+            Ok(plan)
         });
         if begun.is_none() {
             return self.fail_question(&Question { shard, what: What::Alarm }, true);
         }
-        if let Some(Ok(_)) = begun {
+        if let Some(Ok(plan)) = begun {
             let swept = "SELECT count(*) FROM outbox WHERE priority = 2";
             if self.shards[shard].instances[number].sql.number(swept) > 0 {
                 self.met(Point::Swept);
             }
+            let running = "SELECT count(*) FROM plans WHERE state = 'running'";
+            if plan && self.shards[shard].instances[number].sql.number(running) > 0 {
+                self.met(Point::PlanInChunks);
+            }
             let run = self.number();
-            self.instance(shard, number).alarms.insert(run, AlarmRun { puts: BTreeSet::new(), round: 0 });
+            self.instance(shard, number).alarms.insert(run, AlarmRun { puts: BTreeSet::new(), round: 0, plan });
             self.alarm_goes_on(shard, number, run, None);
         }
     }
@@ -422,7 +437,7 @@ impl World {
             return;
         }
         let Some(run) = self.instance(shard, number).alarms.get(&id) else { return };
-        let round = run.round;
+        let (round, plan) = (run.round, run.plan);
         if late.is_some_and(|late| late != round) {
             return;
         }
@@ -431,7 +446,7 @@ impl World {
             let Some(puts) = self.deliver(shard, number) else { return };
             more = !puts.is_empty();
             if more {
-                let run = AlarmRun { puts, round: round + 1 };
+                let run = AlarmRun { puts, round: round + 1, plan };
                 self.instance(shard, number).alarms.insert(id, run);
                 let event = Event::AlarmLook { shard, instance: number, run: id, round: round + 1 };
                 return self.after(ALARM_WAIT, event);
@@ -440,7 +455,7 @@ impl World {
         self.instance(shard, number).alarms.remove(&id);
         self.turn(shard, number, Point::CrashMidOther, |instance, now| {
             instance.alarm_at = None;
-            if more {
+            if more || plan {
                 instance.arm(now.saturating_add_millis(ALARM_AGAIN_MS));
                 return Ok(());
             }

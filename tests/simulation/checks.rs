@@ -9,13 +9,13 @@ use keygate::{
     },
     credential::Digest,
     edge::Verdict,
-    policy::{AccountFault, Decision, Denial, KeyStatus, TokenFault, UnixMillis, decide},
+    policy::{AccountFault, Address, Decision, Denial, KeyStatus, TokenFault, UnixMillis, decide},
 };
 
 use super::{
     coverage::Point,
     disk::Write,
-    edge::{Request, UNKNOWN},
+    edge::{INSIDE, Request, UNKNOWN},
     rng::{BASE_MS, MS, Micros},
     world::{World, short},
 };
@@ -51,8 +51,9 @@ impl World {
             let detail = format!("isolate {isolate} decides about key {subject} at {shown}, its lease ended at {end}");
             return self.violate("I10", detail);
         }
-        if allowed {
-            self.truth.keys[subject].accepted += 1;
+        match decision {
+            Decision::Allow(_) => self.truth.keys[subject].accepted += 1,
+            Decision::Deny(denial) => self.truth.keys[subject].refused += u64::from(denial.reason().is_some()),
         }
         if self.is_excused(shard) {
             return;
@@ -76,7 +77,7 @@ impl World {
             for (also, account) in tenant.history.since(tenant.history.floor(from, now)).enumerate() {
                 let is_durable = grant.flush < durable && account.flush < durable;
                 for (older, platform) in platforms.iter().enumerate() {
-                    let decided = || decide(&grant.is, &account.is, platform, &request.demand, at);
+                    let decided = || decide(&grant.is, &account.is, platform, &request.demand, request.address, at);
                     if is_durable && fits.is_none() && decided() == *decision {
                         fits = Some(back + also + older);
                     }
@@ -100,7 +101,9 @@ impl World {
                         let mut accounts = tenant.history.since(from[1]).filter(|account| account.flush < durable);
                         accounts.any(|account| {
                             let platforms = self.truth.platform_since(shard, from[1], now, durable);
-                            let decided = |on: &[String]| decide(&grant.is, &account.is, on, &request.demand, at);
+                            let decided = |on: &[String]| {
+                                decide(&grant.is, &account.is, on, &request.demand, request.address, at)
+                            };
                             { platforms }.into_iter().any(|on| decided(on) == *decision)
                         })
                     })
@@ -135,6 +138,11 @@ impl World {
             Decision::Allow(principal) => {
                 if self.truth.keys[subject].recognised.account != principal.account {
                     self.violate("I17", format!("key {subject} is accepted as another account's"));
+                }
+                let limited =
+                    self.truth.keys[subject].history.last().is_some_and(|state| state.is.allowed_ips.is_some());
+                if limited && request.address != Address::parse(INSIDE) {
+                    self.violate("I4", format!("isolate {isolate} accepts key {subject} from elsewhere"));
                 }
                 if self.isolates[isolate].refused.contains(&subject) && !self.shards[shard].ever_rewound {
                     self.violate("I3", format!("isolate {isolate} accepts key {subject} again"));
@@ -215,6 +223,7 @@ impl World {
                 Denial::AccountInactive(AccountFault::Suspended) => Point::DeniedSuspended,
                 Denial::AccountInactive(_) => Point::DeniedNoAccess,
                 Denial::InsufficientScope { .. } => Point::DeniedScope,
+                Denial::AddressForbidden => Point::DeniedAddress,
                 Denial::WorkspaceRequired => Point::DeniedNoWorkspace,
                 Denial::WorkspaceForbidden => Point::DeniedWorkspace,
                 Denial::FeatureDisabled => Point::DeniedFeature,
@@ -271,9 +280,12 @@ impl World {
             return;
         }
         if place.disk.alarm().is_none()
-            && instance.sql.number("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM sweeps)") > 0
+            && instance.sql.number(
+                "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM sweeps)
+                    + (SELECT count(*) FROM plans WHERE state = 'running')",
+            ) > 0
         {
-            self.violate("S1", format!("slot {shard} has something for KV, and no alarm"));
+            self.violate("S1", format!("slot {shard} has something for KV or a plan to execute, and no alarm"));
         }
     }
 

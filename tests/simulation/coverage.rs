@@ -24,7 +24,7 @@ points! {
     DeployedNoOldPepper, DeployedWire, QuestionOfOtherVersion, AnswerOfOtherVersion, CopyOfOtherVersion, LongSleep,
     Lured, IsolateCutOff,
     // The verifier.
-    Forged, OldPepper, FromCache, ReadMirror, ReadGrantAlone, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
+    Forged, OldPepper, FromCache, ReadMirror, ReadGrantAlone, DeniedAddress, AllowedFromAddress, AddressRead, Rotated, RotatedAtOnce, OverlapBegun, RotationCancelled, MirrorBelieved, MirrorNotBelieved, AskedAuthority, Waited, WaitedThenAsked,
     SecondSync, Undetermined, Unknown, UnknownRemembered, AllowedInGrace, DeniedInGrace, StrictAllowed,
     StrictDenied, Renewal, Told, ResetApplied, ResetOfNothing, LowMoved, LateLow, ResetShortens, RefreshAsked,
     DeniedRevoked, DeniedDisabled, DeniedSuspended, DeniedNoAccess, DeniedScope, DeniedExpired, DeniedNotYet,
@@ -36,7 +36,7 @@ points! {
     Acknowledged, Refused, PreconditionFailed, Repeated, RepeatedKeyAgain, Waiting, WaitedEffective,
     WaitedAfterRestart, NeverAnswered, CommittedUnanswered, ReadByAdmin, MirroredInTime, NotMirroredInTime,
     ConcurrentCommands, ReplayAfterRestart, IdWithAnotherBody, RevokedAll, RevokedAllAgain, WorkspaceCreated,
-    WorkspaceArchived, Swept, PlatformSet, CommandByCredential, CredentialRefused,
+    WorkspaceArchived, Swept, Planned, PlanExecuted, PlanCancelled, RevokedByPlan, PlanInChunks, PlatformSet, CommandByCredential, CredentialRefused,
 }
 
 /// How often each was met.

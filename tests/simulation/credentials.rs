@@ -137,8 +137,14 @@ fn account_of(command: &Command) -> Option<AccountRef> {
         | Command::IssueCredential { account, .. }
         | Command::MintSession { account, .. }
         | Command::ChangeKey { account, .. }
+        | Command::RotateKey { account, .. }
+        | Command::ConfirmRotation { account, .. }
+        | Command::CancelRotation { account, .. }
         | Command::RevokeKey { account, .. }
         | Command::RevokeAllKeys { account, .. }
+        | Command::PlanRevocation { account, .. }
+        | Command::ExecutePlan { account, .. }
+        | Command::CancelPlan { account, .. }
         | Command::CreateWorkspace { account, .. }
         | Command::ChangeWorkspace { account, .. }
         | Command::ArchiveWorkspace { account, .. } => Some(*account),

@@ -53,7 +53,10 @@ impl World {
                 &sql.look("SELECT subject, sequence FROM feed"),
                 sql.number("SELECT feed_low FROM meta"),
             ),
-            self.compare_usage(shard, &sql.look("SELECT digest, sum(count) FROM usage GROUP BY digest")),
+            self.compare_usage(
+                shard,
+                &sql.look("SELECT digest, sum(count), group_concat(hours, ' ') FROM usage GROUP BY digest"),
+            ),
             self.compare_audit(
                 shard,
                 &sql.look("SELECT account, number, text, hash FROM audit ORDER BY account, number"),
@@ -149,7 +152,23 @@ impl World {
             let key = self.truth.keys.iter().find(|key| key.shard == shard && key.digest.to_hex() == text(&row[0]))?;
             let counted = number(&row[1]);
             let accepted = key.accepted;
-            (counted > accepted).then(|| ("usage", format!("a key was used {accepted} times and counted {counted}")))
+            if counted > accepted {
+                return Some(("usage", format!("a key was used {accepted} times and counted {counted}")));
+            }
+            // `8+12 8k3`: the hour, how it ended, how often.
+            let sum = |of_uses: bool| {
+                let calls =
+                    text(&row[2]).split(' ').filter(|calls| !calls.is_empty() && calls.contains('+') == of_uses);
+                calls
+                    .map(|calls| calls.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse::<u64>().unwrap())
+                    .sum::<u64>()
+            };
+            let (by_hours, refused) = (sum(true), sum(false));
+            if by_hours != counted || refused > key.refused {
+                let detail = format!("{counted} uses are {by_hours} by hours; {refused} of {} refusals", key.refused);
+                return Some(("usage", detail));
+            }
+            None
         })
     }
 

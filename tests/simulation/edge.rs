@@ -9,7 +9,7 @@ use keygate::{
     },
     credential::RecognisedKey,
     edge::{Call, Evidence, Missing, Presented, Step, TELL_AFTER_MS, Verdict, Verification, View},
-    policy::{Decision, Demand, UnixMillis},
+    policy::{Address, Decision, Demand, UnixMillis},
 };
 
 use super::{
@@ -44,6 +44,8 @@ pub struct Request {
     pub subject: usize,
     pub demand: Demand,
     pub began: Micros,
+    /// Where it comes from.
+    pub address: Option<Address>,
     verification: Verification,
     waited: bool,
     syncs: u32,
@@ -54,6 +56,12 @@ pub struct Request {
 }
 
 pub const UNKNOWN: usize = usize::MAX;
+
+/// An address in the block that some keys are limited to.
+pub const INSIDE: &str = "192.0.2.7";
+
+/// That block.
+pub const BLOCK: &str = "192.0.2.0/24";
 
 /// A sync under way.
 pub struct Flight {
@@ -166,6 +174,7 @@ impl World {
     pub fn begin(&mut self, isolate: usize, shard: usize, subject: usize, key: RecognisedKey, demand: Demand) {
         let id = self.number();
         let verification = Verification::new(key, demand.clone());
+        let address = if self.rng.chance(300) { "198.51.100.1" } else { INSIDE };
         let request = Request {
             id,
             isolate,
@@ -173,6 +182,7 @@ impl World {
             subject,
             demand,
             began: self.now,
+            address: Address::parse(address),
             verification,
             waited: false,
             syncs: 0,
@@ -203,6 +213,12 @@ impl World {
                 read.as_ref().map(|(grant, account)| Evidence { grant: grant.as_deref(), account: account.as_deref() });
             step = request.verification.mirror_read(view, &place.deploy.signing, evidence, now);
         }
+        if step == Step::ReadAddress {
+            request.verification.comes_from(request.address);
+            step = request.verification.next(view, now);
+            let allowed = matches!(&step, Step::Done(Verdict::Decided(Decision::Allow(_))));
+            self.coverage.met(if allowed { Point::AllowedFromAddress } else { Point::AddressRead });
+        }
         let read_now = resume == Resume::Mirror && matches!(request.read, Some(Some(_)));
         match step {
             Step::Done(verdict) => {
@@ -217,6 +233,7 @@ impl World {
                 }
                 self.finish(&request, &verdict, now, shown);
             }
+            Step::ReadAddress => panic!("it was said"),
             Step::ReadMirror(missing) => {
                 self.met(Point::ReadMirror);
                 if missing == Missing::Grant {
@@ -287,18 +304,21 @@ impl World {
         let (isolate, shard) = (request.isolate, request.shard);
         let digest = request.verification.key().digest;
         let in_grace = matches!(verdict, Verdict::InGrace(_));
-        let accepted = match verdict {
-            Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => {
-                Some(principal)
-            }
-            _ => None,
-        };
         let lens = &mut self.isolates[isolate].lenses[shard];
-        if accepted.is_some() {
-            lens.told.entry(digest).or_default().0 += 1;
-        }
         let view = &mut lens.view;
-        let tell = accepted.is_some_and(|principal| view.used(&digest, principal.scopes_used, in_grace, now));
+        let tell = match verdict {
+            Verdict::Decided(Decision::Allow(principal)) | Verdict::InGrace(Decision::Allow(principal)) => {
+                lens.told.entry((digest, None)).or_default().0 += 1;
+                view.used(&digest, principal.scopes_used, in_grace, now)
+            }
+            Verdict::Decided(Decision::Deny(denial)) | Verdict::InGrace(Decision::Deny(denial)) => {
+                denial.reason().is_some_and(|reason| {
+                    lens.told.entry((digest, Some(reason as usize))).or_default().0 += 1;
+                    view.refused(&digest, reason, now)
+                })
+            }
+            Verdict::Unknown | Verdict::Undetermined => false,
+        };
         let renewal = view.renewal(now);
         if let Some(call) = renewal {
             self.met(Point::Renewal);
@@ -400,7 +420,7 @@ impl World {
                 }
                 flight.repeated = true;
                 let request = &flight.call.request;
-                let again = SyncRequest { uses: Vec::new(), graced: 0, ..request.clone() };
+                let again = SyncRequest { uses: Vec::new(), counted: Vec::new(), graced: 0, ..request.clone() };
                 let again = if super::bugs::is("UsesTwice") { request.clone() } else { again };
                 let (isolate, shard) = (flight.isolate, flight.shard);
                 self.met(Point::SyncRepeated);

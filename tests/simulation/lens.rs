@@ -26,8 +26,8 @@ pub struct Lens {
     /// As of the last answer that was applied: epoch, cursor, and how often everything was dropped.
     pub applied: Option<(String, u64)>,
     pub drops: u64,
-    /// How often each key was accepted, and how many uses of it were told.
-    pub told: BTreeMap<Digest, (u64, u64)>,
+    /// How often each key was accepted, or refused for a reason, and how much of that was told.
+    pub told: BTreeMap<(Digest, Option<usize>), (u64, u64)>,
 }
 
 impl Lens {
@@ -103,13 +103,17 @@ impl World {
         lens.low = lens.low.max(answer.low);
     }
 
-    /// Any message may arrive, so each use is told in one at most.
+    /// Any message may arrive, so each use and each refusal is told in one at most.
     pub fn check_told(&mut self, isolate: usize, shard: usize, request: &SyncRequest) {
-        for used in &request.uses {
-            let (accepted, told) = self.isolates[isolate].lenses[shard].told.entry(used.digest).or_default();
-            *told += u64::from(used.count);
-            if told > accepted {
-                let detail = format!("isolate {isolate} accepted a key {accepted} times and tells of {told}");
+        let uses = request.uses.iter().map(|used| (used.digest, None, used.count));
+        let besides =
+            request.counted.iter().map(|told| (told.digest, told.reason.map(|reason| reason as usize), told.count));
+        for (digest, reason, count) in uses.chain(besides) {
+            let (happened, told) = self.isolates[isolate].lenses[shard].told.entry((digest, reason)).or_default();
+            *told += u64::from(count);
+            if told > happened {
+                let what = if reason.is_none() { "accepted" } else { "refused" };
+                let detail = format!("isolate {isolate} {what} a key {happened} times and tells of {told}");
                 return self.violate("usage", detail);
             }
         }

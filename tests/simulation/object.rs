@@ -9,6 +9,7 @@ use keygate::{
         journal,
         lease::{Leases, Terms},
         outbox::{self, Courier, Put},
+        record::KeyRecord,
         schema,
         sql::SqlError,
         usage::Tally,
@@ -80,6 +81,8 @@ pub struct Instance {
     pub granted: usize,
     /// The attempt that was committed in this turn.
     pub done: Option<(u64, Committed, Option<Answer>)>,
+    /// The keys that changed in this turn without a command of their own.
+    pub ended: Vec<KeyRecord>,
     /// When the write was issued that was durable last, by true time.
     pub durable_issued: Vec<(usize, Micros)>,
 }
@@ -230,6 +233,7 @@ impl World {
             paces: BTreeMap::new(),
             granted: place.granting.len(),
             done: None,
+            ended: Vec::new(),
             durable_issued: Vec::new(),
         });
         place.current = Some(number);
@@ -274,6 +278,7 @@ impl World {
         let died = instance.sql.is_dead();
         let mut writes = instance.sql.take_log();
         let done = instance.done.take();
+        let ended = std::mem::take(&mut instance.ended);
         if died {
             self.met(kind);
             // What a trap leaves behind counts; what a machine's end does, not.
@@ -289,6 +294,9 @@ impl World {
         }
         if let Some((attempt, committed, seen)) = done.filter(|_| counts) {
             self.commit(shard, number, attempt, &committed, seen.as_ref());
+        }
+        if counts && !ended.is_empty() {
+            self.ended(shard, number, &ended);
         }
         if died {
             self.kill(shard, number, "it dies in the middle of a turn");

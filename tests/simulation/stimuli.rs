@@ -4,17 +4,18 @@ use std::borrow::Cow;
 
 use keygate::{
     authority::{
-        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey},
+        KeyFilter,
+        command::{AccountChange, Command, Edit, KeyChange, NewAccount, NewKey, NewRotation, OverlapFrom},
         query::Query,
     },
     credential::{AccountRef, Brand, Digest, Environment, RecognisedKey, WorkspaceId},
-    policy::{Access, AccountStatus, ApiAccess, Demand, Fields, Scope, ScopeSet, UnixMillis},
+    policy::{Access, AccountStatus, AllowedIps, ApiAccess, Demand, Fields, Scope, ScopeSet, UnixMillis},
 };
 
 use super::{
     admin::{Subject, Wish},
     coverage::Point,
-    edge::UNKNOWN,
+    edge::{BLOCK, UNKNOWN},
     knobs::{FAULTS, Fault},
     rng::{BASE_MS, MS, Micros, Rng, SECOND},
     world::{Event, World},
@@ -166,7 +167,7 @@ impl World {
     }
 
     fn administer_something(&mut self, shard: usize, tenant: usize, key: usize) {
-        match self.rng.below(108) {
+        match self.rng.below(124) {
             0..4 if self.truth.tenants.len() < TENANTS_MAX => {
                 self.create_account(shard);
             }
@@ -213,6 +214,8 @@ impl World {
             88..91 => self.revoke_all(shard, tenant),
             91..95 => self.change_workspaces(shard, tenant),
             95..103 => self.administer_accounts(shard, tenant),
+            108..116 => self.succeed(shard, key),
+            116..124 => self.plan(shard, tenant),
             _ => self.replay(),
         }
     }
@@ -246,9 +249,32 @@ impl World {
             expires_at: limit(ends && !self.healed, end),
             workspaces: self.some_workspaces(tenant),
             fields: Fields::default(),
+            allowed_ips: (!self.healed && self.rng.chance(150)).then(|| AllowedIps::parse([BLOCK]).unwrap()),
+            labels: keygate::authority::labels::Labels::default(),
         };
         let account = self.truth.tenants[tenant].id;
         self.want(shard, Wish::Command(Command::IssueKey { account, key }), None, false)
+    }
+
+    /// A successor for a key, or the end of one of the two.
+    fn succeed(&mut self, shard: usize, key: usize) {
+        let place = &self.truth.keys[key];
+        let (account, id) = (place.recognised.account, place.id);
+        let version = place.history.last().map_or(1, |state| state.version);
+        let wait = self.rng.chance(400);
+        let (command, condition) = match self.rng.below(4) {
+            0 => (Command::ConfirmRotation { account, key: id }, None),
+            1 => (Command::CancelRotation { account, key: id }, None),
+            _ if self.truth.keys.len() >= KEYS_MAX => return,
+            _ => {
+                let lease = self.knobs.lease_ms;
+                let overlap_ms = if self.rng.chance(300) { 0 } else { self.rng.range(lease / 4, 6 * lease) };
+                let overlap_from = if self.rng.chance(300) { OverlapFrom::FirstUse } else { OverlapFrom::Rotation };
+                let rotation = NewRotation { overlap_ms, overlap_from, ..NewRotation::default() };
+                (Command::RotateKey { account, key: id, rotation }, self.condition(version))
+            }
+        };
+        self.want(shard, Wish::Command(command), condition, wait);
     }
 
     pub fn revoke_all(&mut self, shard: usize, tenant: usize) {
@@ -260,6 +286,23 @@ impl World {
         let account = self.truth.tenants[tenant].id;
         let wait = self.rng.chance(400);
         self.want(shard, Wish::Command(Command::RevokeAllKeys { account, environments }), None, wait);
+    }
+
+    /// A plan to revoke some keys, or what is to become of one.
+    fn plan(&mut self, shard: usize, tenant: usize) {
+        let place = &self.truth.tenants[tenant];
+        let account = place.id;
+        let last = place.plans.last().map(|(plan, ..)| *plan);
+        let command = match last.filter(|_| self.rng.chance(700)) {
+            Some(plan) if self.rng.chance(250) => Command::CancelPlan { account, plan },
+            Some(plan) => Command::ExecutePlan { account, plan },
+            None => {
+                let environment = if self.rng.chance(300) { Environment::Test } else { Environment::Live };
+                let filter = KeyFilter { environment: Some(environment), ..KeyFilter::default() };
+                Command::PlanRevocation { account, filter }
+            }
+        };
+        self.want(shard, Wish::Command(command), None, false);
     }
 
     pub fn workspaces_of(&self, tenant: usize) -> Vec<WorkspaceId> {

@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, rc::Rc};
 use keygate::{
     authority::{
         command::Committed,
+        plans::{PlanRecord, PlanState},
         record::{AccountRecord, Administration, KeyRecord, RevokedAll, WorkspaceRecord},
     },
-    credential::{AccountRef, Digest, Environment, KeyId, RecognisedKey},
+    credential::{AccountRef, Digest, Environment, KeyId, PlanId, RecognisedKey},
     policy::{Account, Grant, KeyStatus, RevokedBefore, Workspace},
 };
 
@@ -76,6 +77,8 @@ pub struct Tenant {
     pub history: Timeline<Account>,
     /// The entries that its audit must have, by the flush that brought each.
     pub audited: Vec<usize>,
+    /// Its plans, what was ordered of each, and the flush that brought it.
+    pub plans: Vec<(PlanId, PlanState, usize)>,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,8 @@ pub struct Key {
     pub handed_out_at: Option<Micros>,
     /// How often it was accepted.
     pub accepted: u64,
+    /// How often it was refused, on evidence.
+    pub refused: u64,
     /// What makes it an admin credential.
     pub administration: Option<Administration>,
 }
@@ -132,7 +137,7 @@ impl Truth {
     pub fn account(&mut self, record: &AccountRecord, place: Place) -> usize {
         let which = self.tenant(record.id).unwrap_or_else(|| {
             let (shard, history) = (place.shard, Timeline::new());
-            self.tenants.push(Tenant { shard, id: record.id, history, audited: Vec::new() });
+            self.tenants.push(Tenant { shard, id: record.id, history, audited: Vec::new(), plans: Vec::new() });
             self.tenants.len() - 1
         });
         let tenant = &mut self.tenants[which];
@@ -167,6 +172,7 @@ impl Truth {
                     history: Timeline::new(),
                     handed_out_at: None,
                     accepted: 0,
+                    refused: 0,
                     administration: record.admin.clone(),
                 });
                 self.keys.len() - 1
@@ -235,6 +241,31 @@ impl Truth {
         Some(which)
     }
 
+    /// A plan as a command left it. What was ordered, where that is new.
+    pub fn plan(&mut self, record: &PlanRecord, place: Place) -> Option<PlanState> {
+        let which = self.tenant(record.account)?;
+        let tenant = &mut self.tenants[which];
+        let known = tenant.plans.iter().rev().find(|(id, ..)| *id == record.id).map(|(_, state, _)| *state);
+        if known == Some(record.state) || record.state == PlanState::Done {
+            return None;
+        }
+        tenant.plans.push((record.id, record.state, place.flush));
+        if record.state != PlanState::Planned {
+            tenant.audited.push(place.flush);
+        }
+        Some(record.state)
+    }
+
+    /// A key as it was left by what is no command of its own. Its number.
+    pub fn ended(&mut self, record: &KeyRecord, place: Place) -> Option<usize> {
+        let which = self.key(record.id())?;
+        let key = &mut self.keys[which];
+        let (version, name, is) = (record.version, record.name.clone(), record.grant());
+        key.history.states.push(State { at: place.at, flush: place.flush, version, as_of: version, name, is });
+        self.tenants[key.tenant].audited.push(place.flush);
+        Some(which)
+    }
+
     /// The features of a shard's platform as a command left them.
     pub fn platform(&mut self, features: &[String], place: Place) {
         let history = self.platforms.entry(place.shard).or_insert_with(Timeline::new);
@@ -264,6 +295,7 @@ impl Truth {
         for tenant in self.tenants.iter_mut().filter(|tenant| tenant.shard == shard) {
             undone |= tenant.history.undo(flushes);
             tenant.audited.retain(|flush| *flush < flushes);
+            tenant.plans.retain(|(.., flush)| *flush < flushes);
         }
         for key in self.keys.iter_mut().filter(|key| key.shard == shard) {
             undone |= key.history.undo(flushes);

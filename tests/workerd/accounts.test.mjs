@@ -53,6 +53,9 @@ describe("creating", () => {
       plan: null,
       access_note: null,
       explain_refusals: false,
+      holders_may_rotate: false,
+      max_key_days: null,
+      rotation_days: null,
       created_by: null,
     });
   });

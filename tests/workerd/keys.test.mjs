@@ -60,11 +60,19 @@ describe("issuing", () => {
       access_level: null,
       workspaces: null,
       fields: {},
+      allowed_ips: null,
+      description: null,
+      owner: null,
+      tags: [],
+      metadata: {},
       status: "active",
       created_by: null,
       not_before: null,
       expires_at: null,
       last_used_at: null,
+      rotated_from: null,
+      rotated_to: null,
+      rotation_due_at: null,
     });
   });
 

@@ -57,7 +57,7 @@ test("every operation refuses a parameter that the document does not have, and n
     for (const [method, { operationId, security, parameters = [] }] of Object.entries(operations)) {
       if (method === "head") continue;
       await t.test(operationId, async () => {
-        const ids = { "{account_id}": account.id, "{key_id}": key.id, "{workspace_id}": UNKNOWN_WORKSPACE, "{external_id}": "crm:1" };
+        const ids = { "{account_id}": account.id, "{key_id}": key.id, "{workspace_id}": UNKNOWN_WORKSPACE, "{plan_id}": "plan_0000000000000000", "{external_id}": "crm:1" };
         const concrete = path.replace(/\{\w+\}/g, (name) => ids[name]);
         const token = "apiKey" in security[0] ? key.key : secrets.KEYGATE_ROOT_TOKEN;
         const headers = { ...bearer(token), "If-Match": "*" };
@@ -83,6 +83,11 @@ test("schemathesis finds nothing", { skip }, async () => {
     const made = await admin(server, "POST", `/accounts/${holder.id}/workspaces`, { name: `Workspace ${count}` });
     workspaces.push(success(made, 201).id);
   }
+  const plans = [];
+  for (let count = 0; count < 16; count++) {
+    const made = await admin(server, "POST", `/accounts/${changed.id}/keys/plans`, { filter: { tag: "old" } });
+    plans.push(made.json.id);
+  }
   const settings = join(repository, "tests/workerd/schemathesis");
   const { status, output } = await run(
     process.env.SCHEMATHESIS,
@@ -99,6 +104,7 @@ test("schemathesis finds nothing", { skip }, async () => {
         KEYGATE_TEST_KEYS: keys.map(({ id }) => id).join(" "),
         KEYGATE_TEST_KEY_TEXT: keys.at(-1).key,
         KEYGATE_TEST_WORKSPACES: workspaces.join(" "),
+        KEYGATE_TEST_PLANS: plans.join(" "),
         PYTHONDONTWRITEBYTECODE: "1",
       },
     },
@@ -114,6 +120,7 @@ test("schemathesis finds nothing", { skip }, async () => {
       [holder, "key.revoke"],
       [holder, "workspace.change"],
       [holder, "workspace.archive"],
+      [changed, "plan.execute"],
     ].map(async ([{ id }, action]) => {
       const { json } = await admin(server, "GET", `/accounts/${id}/audit?action=${action}&limit=100`);
       return [action, json.data.length - (action === "key.issue" ? keys.length : 0)];

@@ -1,4 +1,4 @@
-// When a key was used last, and how often on which day: told behind the answers, at most once.
+// When a key was used last, and how often it was used and refused when: told behind the answers, at most once.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { admin, createAccount, issueKey, listAll, revokeKey, timed, verify } from "./harness/client.mjs";
 import { breakable, cut, disturb, heal, manyEdges, setClock, takeCalls, unusedEdges } from "./harness/connection.mjs";
 import { databases } from "./harness/database.mjs";
-import { allowed, eventually, success } from "./harness/expect.mjs";
+import { allowed, constant401, eventually, onlyHeaders, problem, success } from "./harness/expect.mjs";
 import { digestOf, grantRecord, mintKey } from "./harness/mint.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
 
@@ -15,7 +15,8 @@ const LEASE_MS = 1_000;
 const KNOWN_MS = 13_000;
 /** The Authority writes a key's usage once a minute at most, in rounds; it is made to believe that one has passed. */
 const MINUTE_MS = 61_000;
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 let server, unused, account, other;
 before(async () => {
@@ -179,7 +180,10 @@ describe("last_used_at", () => {
     const keys = await Promise.all([owner, suspended].map(({ id }) => listAll(server, `/accounts/${id}/keys`)));
     assert.equal(keys.flat().length, 5);
     for (const { last_used_at } of keys.flat()) assert.equal(last_used_at, null);
-    for (const key of [...refused, theirs]) assert.deepEqual(rows(key), []);
+    // What there is of them knows of no use.
+    for (const key of [...refused, theirs]) {
+      for (const row of rows(key)) assert.deepEqual([row.count, row.last_at, row.scopes], [0, 0, ""]);
+    }
   });
 });
 
@@ -226,6 +230,120 @@ describe("what is counted", () => {
       assert.ok(count >= least && count <= 10, `${count}`);
     });
   }
+});
+
+describe("the usage of a key", () => {
+  const path = (key, of = account) => `/accounts/${of.id}/keys/${key.id}/usage`;
+  const usage = async (key, per) =>
+    success(await admin(server, "GET", `${path(key)}${per === undefined ? "" : `?per=${per}`}`));
+  const change = async (key, body, action = "") => {
+    const of = `/accounts/${account.id}/keys/${key.id}${action}?wait=effective`;
+    return success(await admin(server, action ? "POST" : "PATCH", of, body));
+  };
+
+  test("counts what was allowed and, apart by reason, what was refused; in numbers and as a picture", async () => {
+    const key = await issueKey(server, account, { scopes: ["contacts:read"] });
+    const edges = [unused(), unused()];
+    const ask = async (times, status, scope = "contacts:read") => {
+      for (const edge of edges) {
+        for (let n = 0; n < times; n += 1) {
+          assert.equal((await verify(edge, key.key, `scope=${scope}`)).status, status);
+        }
+      }
+    };
+    const none = await usage(key);
+    assert.deepEqual([none.allowed, none.refused, none.buckets.length], [0, {}, 48]);
+    const from = Date.now();
+    await ask(3, 200);
+    await ask(2, 403, "billing:read");
+    await change(key, { disabled: true });
+    await ask(4, 401);
+    await change(key, { disabled: false });
+    await ask(1, 200);
+    await change(key, undefined, "/revoke");
+    await ask(5, 401);
+    // Nobody's key is in nobody's usage, and nobody's text in anybody's.
+    constant401(await verify(edges[0], mintKey({ account: account.id }).text));
+    constant401(await verify(edges[0], `${key.key.slice(0, -1)}${key.key.endsWith("0") ? "1" : "0"}`));
+    for (const edge of edges) await sync(edge);
+    const refused = { key_revoked: 10, key_disabled: 8, insufficient_scope: 4 };
+    for (const per of [undefined, "hour", "day"]) {
+      const { buckets, ...all } = await eventually(async () => {
+        const now = await usage(key, per);
+        assert.deepEqual([now.allowed, now.refused], [8, refused]);
+        return now;
+      });
+      const length = per === "day" ? DAY_MS : HOUR_MS;
+      const first = Date.parse(all.from);
+      assert.deepEqual(all, {
+        key_id: key.id,
+        per: per ?? "hour",
+        from: buckets[0].at,
+        to: new Date(first + buckets.length * length).toISOString(),
+        allowed: 8,
+        refused,
+      });
+      assert.equal(buckets.length, per === "day" ? 90 : 48);
+      assert.ok(Date.now() >= Date.parse(all.to) - length && Date.now() < Date.parse(all.to) + 60_000);
+      const sum = { allowed: 0 };
+      for (const [n, bucket] of buckets.entries()) {
+        assert.equal(Date.parse(bucket.at), first + n * length);
+        const happened = bucket.allowed > 0 || Object.keys(bucket.refused).length > 0;
+        assert.ok(!happened || Date.parse(bucket.at) + length >= from, JSON.stringify(bucket));
+        sum.allowed += bucket.allowed;
+        for (const [reason, count] of Object.entries(bucket.refused)) sum[reason] = (sum[reason] ?? 0) + count;
+      }
+      assert.deepEqual(sum, { allowed: 8, ...refused });
+    }
+    const picture = await admin(server, "GET", `${path(key)}.svg?per=day`);
+    assert.equal(picture.status, 200, picture.text);
+    onlyHeaders(picture, ["content-security-policy", "x-content-type-options"]);
+    assert.equal(picture.headers["content-type"], "image/svg+xml");
+    assert.equal(picture.headers["content-security-policy"], "default-src 'none'; style-src 'unsafe-inline'");
+    assert.equal(picture.headers["x-content-type-options"], "nosniff");
+    assert.match(picture.text, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" .*<\/svg>$/);
+    const said = "At least 8 calls allowed, 22 refused. key_revoked 10. key_disabled 8. insufficient_scope 4. Peak: ";
+    assert.ok(picture.text.includes(`>${key.id}, 90 days to `) && picture.text.includes(said), picture.text);
+    assert.ok(!/<script|javascript:|href/.test(picture.text));
+    // Of what was refused nothing is a use.
+    const { last_used_at } = await read(key);
+    assert.ok(Date.parse(last_used_at) >= from - 100 && Date.parse(last_used_at) <= Date.now());
+  });
+
+  test("is told by an isolate that refuses one request and falls idle", async () => {
+    const key = await issueKey(server, account, { scopes: [] });
+    assert.equal((await verify(unused(), key.key, "scope=a:b")).status, 403);
+    await eventually(async () => assert.deepEqual((await usage(key)).refused, { insufficient_scope: 1 }), KNOWN_MS);
+    const { last_used_at } = await read(key);
+    assert.equal(last_used_at, null);
+    const never = await listAll(server, `/accounts/${account.id}/keys?never_used=true`);
+    assert.ok(never.some(({ id }) => id === key.id));
+  });
+
+  test("is shown to who may read the key, and for a known length of time", async () => {
+    const key = await issueKey(server, account);
+    const stranger = await createAccount(server);
+    const credential = (of, role) =>
+      admin(server, "POST", `/accounts/${of.id}/keys`, { environment: "admin", role }).then(
+        (answer) => success(answer, 201).key,
+      );
+    const [viewer, foreign] = [await credential(account, "viewer"), await credential(stranger, "admin")];
+    for (const target of [path(key), `${path(key)}.svg`]) {
+      const get = (token, of = target) => admin(server, "GET", of, undefined, { token });
+      assert.equal((await get(viewer)).status, 200);
+      problem(await get(foreign), 404, "not_found");
+      problem(await get(null), 401, "missing_credential");
+      constant401(await get(key.key));
+      const wrong = { field: "per", detail: /"hour" or "day"/ };
+      for (const per of ["week", "", "Hour", "hour&per=day"]) {
+        const answer = await get(viewer, `${target}?per=${per}`);
+        problem(answer, 400, "invalid_request", per.includes("&") ? { field: "per" } : wrong);
+      }
+      problem(await get(viewer, `${target}?days=3`), 400, "invalid_request", { field: "days" });
+      problem(await admin(server, "POST", target, {}), 405, "method_not_allowed", { allow: "GET" });
+      problem(await get(viewer, target.replace(key.id, "key_00000000000000000000")), 404, "not_found");
+    }
+  });
 });
 
 test("no verification waits for any of this", async () => {

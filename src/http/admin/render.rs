@@ -5,13 +5,14 @@ use crate::{
         ListedStatus,
         admins::Caller,
         audit::AuditEntry,
-        command::Answer,
+        command::{Answer, OverlapFrom},
         journal::StoredAnswer,
         lease::Terms,
+        plans::PlanState,
         query::{Condition, Found},
         record::{AccountRecord, KeyRecord, WorkspaceRecord},
     },
-    credential::{Environment, KeyText},
+    credential::{Environment, KeyId, KeyText},
     json::{ObjectWriter, array},
     planted::planted,
     policy::UnixMillis,
@@ -20,8 +21,9 @@ use crate::{
 use super::{
     super::reply::{Reply, with_first_replaced},
     place::Cursor,
+    plans,
     platform::platform,
-    settings,
+    settings, usage,
 };
 
 /// The answer to a command, as it is kept for a repetition: with placeholders for what is not known yet, or must not be
@@ -32,20 +34,29 @@ pub fn stored(answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> Sto
     // What is new counts at once: nothing older can exist.
     // A new workspace changes its account: it may be one too many to be implied.
     let new = matches!(answer, Answer::Created(_) | Answer::Issued { .. });
-    let created = new || matches!(answer, Answer::WorkspaceCreated(_));
+    let created = new || matches!(answer, Answer::WorkspaceCreated(_) | Answer::Rotated { .. } | Answer::Planned(_));
     // What only the Authority decides about, counts as soon as it is there.
     let at_once = match answer {
         Answer::Key(record) => record.admin.is_some(),
         Answer::AllRevoked { environments, .. } => environments == &[Environment::Admin],
         _ => false,
     };
-    let effective_at = (!new).then_some(if at_once { now } else { effective_by });
+    // What is only planned changes nothing, and what is done chunk by chunk says itself how far it is.
+    let planned = matches!(answer, Answer::Planned(_) | Answer::Plan(_));
+    let effective_at = (!new && !planned).then_some(if at_once { now } else { effective_by });
     let (version, mut view) = match answer {
         Answer::Account(record) | Answer::Created(record) => (record.version, account(record)),
-        Answer::Key(record) => (record.version, key(record, now, None)),
+        Answer::Key(record) | Answer::Unrotated { record, .. } => (record.version, key(record, now, None)),
         Answer::Issued { record, text, .. } => {
             let shown = if planted!(KeyInJournal) { text.expose() } else { KEY };
             (record.version, key(record, now, Some(shown)))
+        }
+        Answer::Rotated { record, text, old, .. } => {
+            let shown = if planted!(KeyInJournal) { text.expose() } else { KEY };
+            let mut view = key(record, now, Some(shown));
+            // Null where that depends on the first use of this one.
+            view.value("overlap_ends_at", &old.revoked_at.or(old.expires_at).map(UnixMillis::to_rfc3339));
+            (record.version, view)
         }
         Answer::Workspace(record) | Answer::WorkspaceCreated(record) => (record.version, workspace(record)),
         Answer::AllRevoked { account, environments, revoked_all } => {
@@ -59,14 +70,23 @@ pub fn stored(answer: &Answer, now: UnixMillis, effective_by: UnixMillis) -> Sto
                 .value("revoked_at", &last.map(UnixMillis::to_rfc3339));
             (NO_VERSION, view)
         }
+        Answer::Planned(record) | Answer::Plan(record) => (NO_VERSION, plans::view(record)),
         Answer::Platform(features) => (0, platform(features, true)),
     };
     let effective_by = effective_at.map(UnixMillis::to_rfc3339);
-    if !matches!(answer, Answer::Platform(_)) {
+    if !planned && !matches!(answer, Answer::Platform(_)) {
         view.text("mirrored", MIRRORED);
     }
     let body = view.if_any("effective_by", effective_by).end();
-    StoredAnswer { status: if created { 201 } else { 200 }, version, body, effective_at }
+    let goes_on = matches!(answer, Answer::Plan(record) if record.state == PlanState::Running);
+    let status = if created {
+        201
+    } else if goes_on {
+        202
+    } else {
+        200
+    };
+    StoredAnswer { status, version, body, effective_at }
 }
 
 /// The answer to a command. `mirrored` says whether KV has the change already.
@@ -103,6 +123,7 @@ pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
     match found {
         Found::Account(record) => with_version(Reply::of_json(200, account(record).end()), record.version),
         Found::Key(record) => with_version(Reply::of_json(200, key(record, now, None).end()), record.version),
+        Found::Usage(picture) => usage::as_json(picture),
         Found::Scopes(own) => Reply::of_json(200, settings::scopes(own.as_ref())),
         Found::Accounts(records, next) => {
             list(array(records.iter().map(|record| account(record).end())), next_cursor(*next))
@@ -114,8 +135,22 @@ pub fn found(found: &Found, slot: u8, now: UnixMillis) -> Reply {
         Found::Workspaces(records, next) => {
             list(array(records.iter().map(|record| workspace(record).end())), next_cursor(*next))
         }
+        Found::Plan(record) => Reply::of_json(200, plans::view(record).end()),
+        Found::Plans(records, next) => {
+            list(array(records.iter().map(|record| plans::view(record).end())), next_cursor(*next))
+        }
+        Found::StaleKeys(report) => Reply::of_json(200, plans::stale_view(report)),
         Found::Platform(features) => Reply::of_json(200, platform(features, true).end()),
         Found::Audit(entries, next) => list(array(entries.iter().map(audit)), next_cursor(*next)),
+    }
+}
+
+/// The answer to a question, as a picture where there is one of it.
+#[must_use]
+pub fn picture(of: &Found, slot: u8, now: UnixMillis) -> Reply {
+    match of {
+        Found::Usage(picture) => usage::as_svg(picture),
+        _ => found(of, slot, now),
     }
 }
 
@@ -165,6 +200,7 @@ fn account(record: &AccountRecord) -> ObjectWriter {
     settings::write(&mut view, &record.settings);
     view.text("created_at", &record.created_at.to_rfc3339())
         .value("created_by", &record.created_by)
+        .if_any("keys_due", record.keys_due)
         .raw("audit_head", &ObjectWriter::new().number("number", head.number).text("hash", &head.hash).end());
     view
 }
@@ -193,6 +229,11 @@ fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter 
         .value("access_level", &record.access_level)
         .value("workspaces", &record.workspaces)
         .value("fields", &record.fields)
+        .value("allowed_ips", &record.allowed_ips)
+        .value("description", &record.labels.description)
+        .value("owner", &record.labels.owner)
+        .value("tags", &record.labels.tags)
+        .value("metadata", &record.labels.metadata)
         .text("status", ListedStatus::of(record, now).as_str())
         .text("hint", &record.hint)
         .value("not_before", &record.not_before.map(UnixMillis::to_rfc3339))
@@ -201,7 +242,11 @@ fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter 
         .value("created_by", &record.created_by)
         .value("last_used_at", &record.last_used_at.map(UnixMillis::to_rfc3339))
         .if_any("scopes_last_used", record.scopes_last_used.as_deref().cloned())
-        .value("revoked_at", &record.revoked_at.map(UnixMillis::to_rfc3339));
+        .value("revoked_at", &record.revoked_at.map(UnixMillis::to_rfc3339))
+        .value("rotated_from", &record.rotated_from.map(|digest| KeyId::of(&digest).to_string()))
+        .value("rotated_to", &record.rotated_to.map(|digest| KeyId::of(&digest).to_string()))
+        .value("rotation_due_at", &record.rotation_due_at().map(UnixMillis::to_rfc3339))
+        .if_any("overlap_from", record.waiting_overlap_ms.map(|_| OverlapFrom::FirstUse.as_str()));
     if let Some(admin) = &record.admin {
         view.text("role", admin.role.as_str());
         if let Some(session) = &admin.session {

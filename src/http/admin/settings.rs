@@ -1,10 +1,7 @@
 //! The settings of an account on the wire.
 
 use crate::{
-    authority::{
-        command::Edit,
-        settings::{ACCESS_LEVELS_MAX, AccessLevel, AccessLevels, NamePolicy, Settings, SettingsChange},
-    },
+    authority::settings::{ACCESS_LEVELS_MAX, AccessLevel, AccessLevels, NamePolicy, Settings, SettingsChange},
     json::{FromJson, Json, ObjectWriter, ToJson, quoted},
     policy::{CATALOGUE_MAX, Catalogue, CatalogueEntry, DESCRIPTION_MAX, VERBS_MAX},
 };
@@ -18,16 +15,16 @@ pub const ACCESS_LEVEL_CHARACTERS_MAX: usize = 64;
 pub const NOTE_CHARACTERS_MAX: usize = 500;
 
 /// Takes the members of an account that are settings.
-pub(super) fn read(members: &mut Members<'_>) -> SettingsChange {
-    let set = |value: Option<bool>| value.map_or(Edit::Keep, Edit::Set);
-    SettingsChange {
-        name_policy: members.optional("name_policy", name_policy).map_or(Edit::Keep, Edit::Set),
-        access_levels: members.optional("access_levels", access_levels).map_or(Edit::Keep, Edit::Set),
-        access_level_required: set(members.optional("access_level_required", values::flag)),
-        catalogue: members.optional("scopes", values::or_null(catalogue)).map_or(Edit::Keep, Edit::Set),
-        plan: members.optional("plan", values::or_null(values::name)).map_or(Edit::Keep, Edit::Set),
-        explain_refusals: set(members.optional("explain_refusals", values::flag)),
-    }
+pub(super) fn read(members: &mut Members<'_>, change: &mut SettingsChange) {
+    members.edit("name_policy", &mut change.name_policy, name_policy);
+    members.edit("access_levels", &mut change.access_levels, access_levels);
+    members.edit("access_level_required", &mut change.access_level_required, values::flag);
+    members.edit_or_null("scopes", &mut change.catalogue, catalogue);
+    members.edit_or_null("plan", &mut change.plan, values::name);
+    members.edit("explain_refusals", &mut change.explain_refusals, values::flag);
+    members.edit_or_null("max_key_days", &mut change.max_key_days, days);
+    members.edit_or_null("rotation_days", &mut change.rotation_days, days);
+    members.edit("holders_may_rotate", &mut change.holders_may_rotate, values::flag);
 }
 
 /// Adds them to what is answered.
@@ -38,7 +35,10 @@ pub(super) fn write(view: &mut ObjectWriter, settings: &Settings) {
         .value("scopes", &settings.catalogue)
         .value("plan", &settings.plan)
         .value("access_note", &settings.access_note)
-        .value("explain_refusals", &settings.explain_refusals);
+        .value("explain_refusals", &settings.explain_refusals)
+        .value("max_key_days", &settings.max_key_days.map(u64::from))
+        .value("rotation_days", &settings.rotation_days.map(u64::from))
+        .value("holders_may_rotate", &settings.holders_may_rotate);
 }
 
 /// The answer to the question for an account's scopes, where it has this catalogue of its own.
@@ -60,6 +60,15 @@ pub(super) fn access_level(value: Json<'_>) -> Result<String, String> {
 /// What a request for access says.
 pub(super) fn note(value: Json<'_>) -> Result<String, String> {
     values::line(value, NOTE_CHARACTERS_MAX)
+}
+
+/// The longest life of keys, and time until they are due, that can be set, in days: ten years.
+pub const MAX_KEY_DAYS_MAX: u32 = 3_650;
+
+fn days(value: Json<'_>) -> Result<u32, String> {
+    let days = value.whole_value().and_then(|days| u32::try_from(days).ok());
+    days.filter(|days| (1..=MAX_KEY_DAYS_MAX).contains(days))
+        .ok_or_else(|| format!("a whole number of days from 1 to {MAX_KEY_DAYS_MAX}, or null for no limit of its own"))
 }
 
 fn name_policy(value: Json<'_>) -> Result<NamePolicy, String> {

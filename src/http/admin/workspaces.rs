@@ -2,7 +2,7 @@
 
 use crate::{
     authority::{
-        command::{Command, Precondition, WorkspaceChange},
+        command::{Command, WorkspaceChange},
         query::Query,
         workspaces::WorkspaceFilter,
     },
@@ -10,50 +10,39 @@ use crate::{
 };
 
 use super::{
-    super::{parameters::Parameters, problem::Problem, values},
-    request::{AdminRequest, Facts, ask, change, choice, edit, order, page},
+    super::{json::Members, parameters::Parameters, problem::Problem, values},
+    request::{AdminRequest, Facts, Needs, ask, bare, behind_id, choice, nothing, order, page},
 };
 
-/// Understands a request; `rest` is the path behind `…/workspaces`.
-pub(super) fn parse(
-    facts: &Facts<'_>,
-    account: AccountRef,
-    method: &str,
-    rest: &[&str],
-) -> Result<AdminRequest, Problem> {
-    let [id, rest @ ..] = rest else {
-        return match method {
-            "GET" => list(facts, account),
-            "POST" => order(facts, Precondition::Any, true, &|mut members| {
-                let name = members.required("name", values::name)?;
-                members.finish()?;
-                Ok(Command::CreateWorkspace { account, name })
-            }),
-            _ => Err(Problem::method_not_allowed("GET, POST")),
-        };
-    };
+/// Understands a request about one workspace; `rest` is the path behind `…/workspaces/`.
+pub(super) fn parse(facts: &Facts<'_>, account: AccountRef, rest: &str) -> Result<AdminRequest, Problem> {
+    let (id, rest) = behind_id(rest);
     let workspace = WorkspaceId::parse(id).ok_or_else(Problem::not_found)?;
-    match (method, rest) {
-        ("GET", []) => ask(facts, Query::Workspace(account, workspace)),
-        ("PATCH", []) => change(facts, &|mut members| {
-            let change = WorkspaceChange { name: edit(members.optional("name", values::name)) };
-            members.finish()?;
-            Ok(Command::ChangeWorkspace { account, workspace, change })
-        }),
-        (_, []) => Err(Problem::method_not_allowed("GET, PATCH")),
-        ("POST", ["archive"]) => order(facts, Precondition::Any, true, &|members| {
-            members.finish()?;
-            Ok(Command::ArchiveWorkspace { account, workspace })
-        }),
-        (_, ["archive"]) => Err(Problem::method_not_allowed("POST")),
-        _ => Err(Problem::not_found()),
+    match (facts.method, rest) {
+        ("GET", "") => ask(facts, Query::Workspace(account, workspace)),
+        ("PATCH", "") => order(facts, Needs::Version, &|members| change(members, account, workspace)),
+        ("POST", "/archive") => bare(facts, Needs::Effect, &|| Command::ArchiveWorkspace { account, workspace }),
+        _ => nothing(rest, &[("", "GET, PATCH"), ("/archive", "POST")]),
     }
 }
 
-fn list(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem> {
+pub(super) fn new(mut members: Members<'_>, account: AccountRef) -> Result<Command, Problem> {
+    let name = members.required("name", values::name)?;
+    members.finish()?;
+    Ok(Command::CreateWorkspace { account, name })
+}
+
+fn change(mut members: Members<'_>, account: AccountRef, workspace: WorkspaceId) -> Result<Command, Problem> {
+    let mut change = WorkspaceChange::default();
+    members.edit("name", &mut change.name, values::name);
+    members.finish()?;
+    Ok(Command::ChangeWorkspace { account, workspace, change })
+}
+
+pub(super) fn list(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem> {
     let mut parameters = Parameters::parse(facts.query);
     let page = page(facts, &mut parameters)?;
     let filter = choice(&mut parameters, "status", "\"active\" or \"archived\"", WorkspaceFilter::parse)?;
     parameters.finish(&["limit", "cursor", "status"])?;
-    Ok(AdminRequest::Ask(Query::Workspaces(account, filter.unwrap_or_default(), page)))
+    Ok(AdminRequest::Ask(Box::new(Query::Workspaces(account, filter.unwrap_or_default(), page))))
 }

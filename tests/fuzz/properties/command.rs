@@ -9,7 +9,7 @@ use keygate::{
         query::{Page, Query},
         settings::Settings,
     },
-    credential::{AccountRef, Brand, Environment, KeyId, PresentedKey, WorkspaceId},
+    credential::{AccountRef, Brand, Environment, KeyId, PlanId, PresentedKey, WorkspaceId},
     http::{
         Problem,
         admin::{self, AdminRequest, Facts, Place, query_for_slot},
@@ -32,6 +32,10 @@ pub fn check(input: &[u8]) {
     match request.parse() {
         Ok(AdminRequest::Do(order)) => ordered(&request, &order, place),
         Ok(AdminRequest::Ask(query)) => asked(&request, &query, place),
+        Ok(AdminRequest::Draw(query)) => {
+            let path = request.path.strip_suffix(".svg").unwrap();
+            asked(&Request { path, ..request }, &query, place);
+        }
         Err(problem) => refused(&problem),
     }
 }
@@ -163,7 +167,18 @@ fn ordered(request: &Request<'_>, order: &Order, place: Result<Place, Problem>) 
         Command::ChangeKey { change, .. } => {
             assert!(set_to(&change.name).is_none_or(is_name));
         }
-        Command::RevokeKey { .. } | Command::ArchiveWorkspace { .. } => {}
+        Command::RotateKey { rotation, .. } => {
+            assert!(rotation.overlap_ms <= 90 * 86_400_000 && rotation.overlap_ms % 1_000 == 0);
+            assert!(are_workspaces(set_to(&rotation.workspaces).map(Vec::as_slice)));
+            assert!(set_to(&rotation.expires_at).is_none_or(|end| *end > NOW));
+        }
+        Command::RevokeKey { .. }
+        | Command::ConfirmRotation { .. }
+        | Command::CancelRotation { .. }
+        | Command::PlanRevocation { .. }
+        | Command::ExecutePlan { .. }
+        | Command::CancelPlan { .. }
+        | Command::ArchiveWorkspace { .. } => {}
         Command::RevokeAllKeys { environments, .. } => {
             let unique = environments.iter().enumerate().all(|(at, one)| !environments[..at].contains(one));
             assert!(unique && !environments.is_empty());
@@ -185,14 +200,14 @@ fn ordered(request: &Request<'_>, order: &Order, place: Result<Place, Problem>) 
 /// A change is meant for the versions whose strong tags stand in `If-Match`, letter by letter (RFC 9110 §8.8.3.2).
 fn conditional(request: &Request<'_>, precondition: &Precondition) {
     let versions = match precondition {
-        Precondition::Any if request.method == "PATCH" => {
+        Precondition::Any if request.method == "PATCH" || request.path.ends_with("/rotate") => {
             assert_eq!(request.if_match.map(str::trim), Some("*"));
             return;
         }
         Precondition::Any => return,
         Precondition::Versions(versions) => versions,
     };
-    assert_eq!(request.method, "PATCH");
+    assert!(request.method == "PATCH" || request.path.ends_with("/rotate"));
     // Between quotes lies a tag, before it what is weak about it, and a comma there parts nothing.
     let pieces: Vec<&str> = request.if_match.unwrap().split('"').collect();
     let strong: Vec<&str> =
@@ -233,9 +248,27 @@ fn address(command: &Command) -> (&'static str, String, Option<AccountRef>) {
         }
         Command::MintSession { account, .. } => ("POST", format!("{}/sessions", account_path(account)), Some(*account)),
         Command::ChangeKey { account, key, .. } => ("PATCH", key_path(account, key), Some(*account)),
+        Command::RotateKey { account, key, .. } => {
+            ("POST", format!("{}/rotate", key_path(account, key)), Some(*account))
+        }
+        Command::ConfirmRotation { account, key } => {
+            ("POST", format!("{}/rotate/confirm", key_path(account, key)), Some(*account))
+        }
+        Command::CancelRotation { account, key } => {
+            ("POST", format!("{}/rotate/cancel", key_path(account, key)), Some(*account))
+        }
         Command::RevokeKey { account, key } => ("POST", format!("{}/revoke", key_path(account, key)), Some(*account)),
         Command::RevokeAllKeys { account, .. } => {
             ("POST", format!("{}/keys/revoke-all", account_path(account)), Some(*account))
+        }
+        Command::PlanRevocation { account, .. } => {
+            ("POST", format!("{}/keys/plans", account_path(account)), Some(*account))
+        }
+        Command::ExecutePlan { account, plan } => {
+            ("POST", format!("{}/execute", plan_path(account, plan)), Some(*account))
+        }
+        Command::CancelPlan { account, plan } => {
+            ("POST", format!("{}/cancel", plan_path(account, plan)), Some(*account))
         }
         Command::CreateWorkspace { account, .. } => {
             ("POST", format!("{}/workspaces", account_path(account)), Some(*account))
@@ -248,6 +281,10 @@ fn address(command: &Command) -> (&'static str, String, Option<AccountRef>) {
         }
         Command::SetPlatform { .. } => ("PUT", "platform".into(), None),
     }
+}
+
+fn plan_path(account: &AccountRef, plan: &PlanId) -> String {
+    format!("{}/keys/plans/{plan}", account_path(account))
 }
 
 fn account_path(account: &AccountRef) -> String {
@@ -329,6 +366,9 @@ fn written(command: &Command) -> Value {
             "scopes": stored(&account.settings.catalogue),
             "plan": account.settings.plan,
             "explain_refusals": account.settings.explain_refusals,
+            "max_key_days": account.settings.max_key_days,
+            "rotation_days": account.settings.rotation_days,
+            "holders_may_rotate": account.settings.holders_may_rotate,
         }),
         Command::ChangeAccount { change, .. } | Command::PutAccount { change, .. } => object([
             ("name", set(&change.name).map(|name| json!(name))),
@@ -345,10 +385,22 @@ fn written(command: &Command) -> Value {
             ("scopes", set(&change.settings.catalogue).map(stored)),
             ("plan", set(&change.settings.plan).map(|plan| json!(plan))),
             ("explain_refusals", set(&change.settings.explain_refusals).map(|explain| json!(explain))),
+            ("max_key_days", set(&change.settings.max_key_days).map(|days| json!(days))),
+            ("rotation_days", set(&change.settings.rotation_days).map(|days| json!(days))),
+            ("holders_may_rotate", set(&change.settings.holders_may_rotate).map(|may| json!(may))),
         ]),
         Command::RequestAccess { environment, note, .. } => {
             json!({ "environment": environment.as_str(), "note": note })
         }
+        Command::RotateKey { rotation, .. } => object([
+            ("overlap", Some(json!(rotation.overlap_ms / 1_000))),
+            ("overlap_from", Some(json!(rotation.overlap_from.as_str()))),
+            ("scopes", rotation.scopes.as_ref().map(stored)),
+            ("workspaces", set(&rotation.workspaces).map(|ids| ids.as_ref().map_or(Value::Null, stored))),
+            ("fields", rotation.fields.as_ref().map(stored)),
+            ("allowed_ips", set(&rotation.allowed_ips).map(|ips| ips.as_ref().map_or(Value::Null, stored))),
+            ("expires_at", set(&rotation.expires_at).map(|end| json!(end.map(UnixMillis::to_rfc3339)))),
+        ]),
         Command::IssueKey { key, .. } => object([
             ("name", Some(json!(key.name))),
             ("environment", Some(json!(key.environment.as_str()))),
@@ -356,6 +408,11 @@ fn written(command: &Command) -> Value {
             ("access_level", Some(json!(key.access_level))),
             ("workspaces", Some(key.workspaces.as_ref().map_or(Value::Null, stored))),
             ("fields", Some(stored(&key.fields))),
+            ("allowed_ips", Some(key.allowed_ips.as_ref().map_or(Value::Null, stored))),
+            ("description", Some(json!(key.labels.description))),
+            ("owner", Some(json!(key.labels.owner))),
+            ("tags", Some(json!(key.labels.tags))),
+            ("metadata", Some(stored(&key.labels.metadata))),
             ("not_before", Some(json!(key.not_before.map(UnixMillis::to_rfc3339)))),
             ("expires_at", Some(json!(key.expires_at.map(UnixMillis::to_rfc3339)))),
         ]),
@@ -374,11 +431,21 @@ fn written(command: &Command) -> Value {
             ("scopes", session.scopes.as_ref().map(stored)),
             ("workspaces", session.workspaces.as_ref().map(stored)),
         ]),
-        Command::ChangeKey { change: KeyChange { name, disabled, .. }, .. } => object([
+        Command::ChangeKey { change: KeyChange { name, disabled, labels, .. }, .. } => object([
             ("name", set(name).map(|name| json!(name))),
             ("disabled", set(disabled).map(|disabled| json!(disabled))),
+            ("description", set(&labels.description).map(|text| json!(text))),
+            ("owner", set(&labels.owner).map(|owner| json!(owner))),
+            ("tags", set(&labels.tags).map(|tags| json!(tags))),
+            ("metadata", set(&labels.metadata).map(stored)),
         ]),
-        Command::RevokeKey { .. } | Command::ArchiveWorkspace { .. } => json!({}),
+        Command::RevokeKey { .. }
+        | Command::ConfirmRotation { .. }
+        | Command::CancelRotation { .. }
+        | Command::ExecutePlan { .. }
+        | Command::CancelPlan { .. }
+        | Command::ArchiveWorkspace { .. } => json!({}),
+        Command::PlanRevocation { filter, .. } => json!({ "filter": stored(filter) }),
         Command::RevokeAllKeys { environments, .. } => match environments[..] {
             [one] => json!({ "environment": one.as_str() }),
             _ => json!({}),
@@ -415,8 +482,13 @@ fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
         Query::Account(account) => (account_path(account), Some(account)),
         Query::Scopes(account) => (format!("{}/scopes", account_path(account)), Some(account)),
         Query::Key(account, key) => (key_path(account, key), Some(account)),
+        Query::Usage(account, key, _) => (format!("{}/usage", key_path(account, key)), Some(account)),
         Query::KeyByDigest(account, _) => (format!("{}/keys/lookup", account_path(account)), Some(account)),
         Query::Keys(account, ..) => (format!("{}/keys", account_path(account)), Some(account)),
+        Query::StaleKeys(account, _) => (format!("{}/keys/stale", account_path(account)), Some(account)),
+        Query::Plans(account, _) => (format!("{}/keys/plans", account_path(account)), Some(account)),
+        Query::Plan(account, plan) => (plan_path(account, plan), Some(account)),
+        Query::PlanKeys(account, plan, _) => (format!("{}/keys", plan_path(account, plan)), Some(account)),
         Query::Audit(account, ..) => (format!("{}/audit", account_path(account)), Some(account)),
         Query::Workspace(account, workspace) => (workspace_path(account, workspace), Some(account)),
         Query::Workspaces(account, ..) => (format!("{}/workspaces", account_path(account)), Some(account)),
@@ -444,7 +516,7 @@ fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
             let next = query_for_slot(request.query, SLOT + 1);
             let next = Request { query: &next, slot: SLOT + 1, ..*request };
             let begun = Query::Accounts(external_id.clone(), Page { before: None, ..*page });
-            assert_eq!(next.parse(), Ok(AdminRequest::Ask(begun)));
+            assert_eq!(next.parse(), Ok(AdminRequest::Ask(Box::new(begun))));
         }
         Query::Keys(_, filter, page) => {
             assert!(filter.pepper.is_none_or(|id| id < 16) && filter.environment != Some(Environment::Admin));
@@ -454,8 +526,21 @@ fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
             assert!(filter.action.as_deref().is_none_or(|action| ACTIONS.contains(&action)));
             listed(request, query, page);
         }
-        Query::Workspaces(_, _, page) => listed(request, query, page),
-        Query::Account(_) | Query::Platform | Query::Scopes(_) | Query::Key(..) | Query::Workspace(..) => {
+        Query::Usage(_, _, per) => {
+            let pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+            let named = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            assert!(pairs.len() <= 1 && named.clone().all(|(name, value)| (name, value) == ("per", per.as_str())));
+        }
+        Query::Workspaces(_, _, page) | Query::Plans(_, page) | Query::PlanKeys(_, _, page) => {
+            listed(request, query, page);
+        }
+        Query::StaleKeys(_, days) => assert!((1..=3_650).contains(days)),
+        Query::Account(_)
+        | Query::Platform
+        | Query::Scopes(_)
+        | Query::Key(..)
+        | Query::Plan(..)
+        | Query::Workspace(..) => {
             assert!(request.query.bytes().all(|byte| byte == b'&'))
         }
     }
@@ -468,7 +553,7 @@ fn listed(request: &Request<'_>, query: &Query, page: &Page) {
     pairs.sort();
     let respelt = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let again = Request { query: &respelt, ..*request };
-    assert_eq!(again.parse(), Ok(AdminRequest::Ask(query.clone())));
+    assert_eq!(again.parse(), Ok(AdminRequest::Ask(Box::new(query.clone()))));
 }
 
 /// 1 to 128 characters, not blank, without control characters.

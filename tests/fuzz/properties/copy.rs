@@ -5,7 +5,7 @@ use keygate::{
     authority::copy::{AccountCopy, CopyFault, GrantCopy},
     credential::{AccountRef, Digest},
     edge::{Evidence, Missing, Step, Verdict, Verification, View},
-    policy::{AccountStatus, Decision, Demand, KeyStatus, MAX_SCOPES, Principal, Scope, UnixMillis},
+    policy::{AccountStatus, Address, Decision, Demand, KeyStatus, MAX_SCOPES, Principal, Scope, UnixMillis},
 };
 
 use super::{
@@ -166,8 +166,13 @@ const LOW: u64 = 42;
 
 fn verification() -> Verification {
     let scopes = vec![Scope::parse("contacts:read").unwrap()].into();
-    Verification::new(*KEY, Demand { scopes, ..Demand::default() })
+    let mut verification = Verification::new(*KEY, Demand { scopes, ..Demand::default() });
+    verification.comes_from(Address::parse(ADDRESS));
+    verification
 }
+
+/// Where the request comes from.
+const ADDRESS: &str = "192.0.2.7";
 
 /// The verdict when KV has this; none = the Authority is to say.
 fn mirrored(evidence: Option<Evidence<'_>>) -> Option<Verdict> {
@@ -217,4 +222,5 @@ fn allowed(principal: &Principal, grant: &GrantCopy, account: &AccountCopy) {
     assert!(grant.status == KeyStatus::Active && account.status == AccountStatus::Active);
     assert!(grant.not_before.is_none_or(|start| start <= NOW) && grant.expires_at.is_none_or(|end| NOW < end));
     assert!(grant.scopes.covers(&Scope::parse("contacts:read").unwrap()));
+    assert!(grant.allowed_ips.as_ref().is_none_or(|allowed| allowed.contain(Address::parse(ADDRESS))));
 }

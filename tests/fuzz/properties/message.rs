@@ -128,6 +128,7 @@ fn answer_is_applied(text: &str, mut view: View) {
             assert!(grants().any(|copy| copy.is_none()) && answer.lease_ms > 0, "{text:?}");
         }
         Step::ReadMirror(_) | Step::Sync(_) => {}
+        Step::ReadAddress => panic!("the genuine key is not limited"),
         Step::Wait(_) => panic!("nobody else is asking"),
     }
 }

@@ -15,11 +15,26 @@ CHANGED_ACCOUNT = os.environ["KEYGATE_TEST_CHANGED_ACCOUNT"]
 KEYS = os.environ["KEYGATE_TEST_KEYS"].split()
 KEY_TEXT = os.environ["KEYGATE_TEST_KEY_TEXT"]
 WORKSPACES = os.environ["KEYGATE_TEST_WORKSPACES"].split()
+PLANS = os.environ["KEYGATE_TEST_PLANS"].split()
+
+# What these revoke is not to be missed.
+OF_CHANGED_ACCOUNT = {
+    "changeAccount",
+    "requestAccess",
+    "revokeAllKeys",
+    "planRevocation",
+    "listPlans",
+    "getPlan",
+    "listPlanKeys",
+    "executePlan",
+    "cancelPlan",
+}
 
 FORMS = {
     "account_id": re.compile(r"acct_[0-9a-f]{10}"),
     "key_id": re.compile(r"key_[0-9a-f]{20}"),
     "workspace_id": re.compile(r"ws_[0-9a-f]{16}"),
+    "plan_id": re.compile(r"plan_[0-9a-f]{16}"),
 }
 CURSOR = re.compile(r"[0-9]{1,3}-[0-9]*")
 EXTERNAL_ID = re.compile(r"[!-~]{1,128}")
@@ -39,7 +54,9 @@ def existing(context, kind, number):
     of what became of its account; and what revokes has half of the keys, so that the others can be changed. So it is
     with what archives workspaces."""
     if kind == "account_id":
-        return CHANGED_ACCOUNT if operation_id(context) in ("changeAccount", "requestAccess", "revokeAllKeys") else ACCOUNT
+        return CHANGED_ACCOUNT if operation_id(context) in OF_CHANGED_ACCOUNT else ACCOUNT
+    if kind == "plan_id":
+        return PLANS[number % len(PLANS)]
     if kind == "workspace_id":
         half = len(WORKSPACES) // 2
         some = WORKSPACES[:half] if operation_id(context) == "archiveWorkspace" else WORKSPACES[half:]
@@ -123,13 +140,24 @@ def limit_to_what_there_is(body, account):
             body["scopes"] = ["contacts:read"]
 
 
+def demands_nothing(body):
+    """Of an account that keys are issued for afterwards: JSON Schema cannot say what its settings demand of them."""
+    if body.get("name_policy") in ("required", "unique"):
+        body["name_policy"] = "optional"
+    if body.get("access_level_required") is True:
+        body["access_level_required"] = False
+    if type(body.get("max_key_days")) is int and 1 <= body["max_key_days"] <= 3_650:
+        body["max_key_days"] = None
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """What the hooks for parts of a request are not asked about: they see neither the examples nor the coverage phase,
     nor what is taken from answers."""
     if case.meta.phase.name in (TestPhase.EXAMPLES, TestPhase.COVERAGE):
         for kind in well_formed(case.path_parameters):
-            case.path_parameters[kind] = existing(context, kind, -1)
+            # Of plans not always the same one: each is executed or cancelled once.
+            case.path_parameters[kind] = existing(context, kind, next(COUNT) if kind == "plan_id" else -1)
     # Nor is the one archived that keys are limited to.
     if operation_id(context) == "archiveWorkspace" and (case.path_parameters or {}).get("workspace_id") == WORKSPACES[-1]:
         case.path_parameters["workspace_id"] = WORKSPACES[0]
@@ -140,6 +168,11 @@ def before_call(context, case, kwargs):
     external_id = body.get("external_id")
     if isinstance(external_id, str) and EXTERNAL_ID.fullmatch(external_id):
         body["external_id"] = new(external_id)
+    if case.meta.phase.name == TestPhase.STATEFUL:
+        demands_nothing(body)
+    blocks = body.get("allowed_ips")
+    if isinstance(blocks, list) and blocks and all(isinstance(block, str) for block in blocks):
+        body["allowed_ips"] = ["192.0.2.0/24", "2001:db8::/32"]  # what a block looks like is more than a pattern says
     if is_catalogue(body.get("scopes")):
         body["scopes"] = None  # the scopes that the account has or gets are not in it
     if isinstance(body.get("access_level"), str) and LINE.fullmatch(body["access_level"]):
