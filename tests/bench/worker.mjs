@@ -77,7 +77,9 @@ export async function startWorker(worker, v8Flags = []) {
   cpSync(worker.objects ?? temporaryDirectory("objects"), objects, { recursive: true });
   const config = join(directory, "config.capnp");
   writeFileSync(config, capnp(worker, directory, objects, v8Flags));
-  const running = spawn(executable.path, ["serve", "--control-fd=3", config], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
+  // There, for with some flags V8 leaves files where it runs.
+  const options = { cwd: directory, stdio: ["ignore", "pipe", "pipe", "pipe"] };
+  const running = spawn(executable.path, ["serve", "--control-fd=3", config], options);
   let log = "";
   for (const stream of [running.stdout, running.stderr]) stream.setEncoding("utf8").on("data", (said) => (log += said));
   const port = await listening(running, () => log);
