@@ -107,8 +107,8 @@ pub(super) fn change<S: Sql>(
     store_change(sql, &record)?;
     store_tags(sql, &record, &tags)?;
     let forgotten = planted!(WideningNotInFeed) && record.status == KeyStatus::Active;
-    if switched && !forgotten && is_copied(&record) && !planted!(FeedOutsideTransaction) {
-        feed::record(sql, &FeedSubject::key(&record.digest), record.version)?;
+    if switched && !forgotten && !planted!(FeedOutsideTransaction) {
+        tell(sql, &record, record.version)?;
     }
     note(sql, work.by(), &record, "key.change", Some(described))?;
     let outdated = if renamed || switched { copies_of(&record) } else { Vec::new() };
@@ -127,24 +127,14 @@ pub(super) fn revoke<S: Sql>(
     if record.status != KeyStatus::Revoked {
         end(sql, work.by(), &mut record, sequence)?;
     }
-    if is_copied(&record) && !planted!(FeedOutsideTransaction) {
-        feed::record(sql, &FeedSubject::key(&record.digest), sequence)?;
+    if !planted!(FeedOutsideTransaction) {
+        tell(sql, &record, sequence)?;
     }
     let outdated = copies_of(&record);
     Ok((Answer::Key(record), outdated))
 }
 
-/// Revokes a key that is not revoked, as a command of its own would; the copy in KV apart.
-pub(super) fn revoke_record(sql: &impl Sql, by: By<'_>, record: &mut KeyRecord) -> Result<(), SqlError> {
-    let sequence = meta::next_sequence(sql)?;
-    end(sql, by, record, sequence)?;
-    if planted!(PlanNotInFeed) {
-        return Ok(());
-    }
-    feed::record(sql, &FeedSubject::key(&record.digest), sequence)
-}
-
-/// Revokes a key; the feed apart.
+/// Revokes a key that is not revoked; [`tell`] and the copy in KV apart.
 pub(super) fn end(sql: &impl Sql, by: By<'_>, record: &mut KeyRecord, sequence: u64) -> Result<(), SqlError> {
     let described = record.described();
     record.status = KeyStatus::Revoked;
@@ -153,7 +143,12 @@ pub(super) fn end(sql: &impl Sql, by: By<'_>, record: &mut KeyRecord, sequence: 
     store(sql, by, record, "key.revoke", described)
 }
 
-/// Stores a key that has changed, and what it was before in the audit.
+/// Has every cache told that a key changed in command `sequence`, if there can be copies of it.
+pub(super) fn tell(sql: &impl Sql, record: &KeyRecord, sequence: u64) -> Result<(), SqlError> {
+    if is_copied(record) { feed::record(sql, &FeedSubject::key(&record.digest), sequence) } else { Ok(()) }
+}
+
+/// Stores a key that has changed, and what it was before in the audit; [`tell`] apart.
 pub(super) fn store(
     sql: &impl Sql,
     by: By<'_>,
@@ -166,7 +161,7 @@ pub(super) fn store(
 }
 
 /// Nobody has copies of admin credentials: the Authority alone decides about them.
-pub(super) fn is_copied(record: &KeyRecord) -> bool {
+fn is_copied(record: &KeyRecord) -> bool {
     record.environment != Environment::Admin
 }
 

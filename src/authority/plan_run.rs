@@ -6,13 +6,13 @@
 
 use crate::{
     credential::AccountRef,
-    planted::chunk,
+    planted::{chunk, planted},
     policy::{KeyStatus, UnixMillis},
 };
 
 use super::{
     audit::By,
-    keys, outbox,
+    keys, meta, outbox,
     outbox::KvKey,
     plans::PLAN_KEPT_MS,
     record::KeyRecord,
@@ -54,7 +54,11 @@ pub fn advance(sql: &impl Sql, slot: u8, now: UnixMillis) -> Result<Option<Vec<K
             if record.status == KeyStatus::Revoked {
                 continue;
             }
-            keys::revoke_record(sql, by, &mut record)?;
+            let revocation = meta::next_sequence(sql)?;
+            keys::end(sql, by, &mut record, revocation)?;
+            if !planted!(PlanNotInFeed) {
+                keys::tell(sql, &record, revocation)?;
+            }
             // The feed has said it: what is behind in KV decides nothing, and holds up no other change.
             outbox::enqueue_swept(sql, &KvKey::grant(&record.digest), now)?;
             revoked.push(record);

@@ -18,7 +18,6 @@ use super::{
     accounts,
     audit::{By, Members},
     command::{Answer, Edit, Failure, NewRotation, OverlapFrom, Refusal, Work},
-    feed::{self, FeedSubject},
     key_rules, keys, meta, mint,
     outbox::{self, KvKey},
     record::KeyRecord,
@@ -160,9 +159,7 @@ pub(super) fn confirm<S: Sql>(
     }
     if old.status != KeyStatus::Revoked {
         let described = old.described();
-        old.status = KeyStatus::Revoked;
-        old.revoked_at = Some(work.now());
-        old.waiting_overlap_ms = None;
+        begin_overlap(&mut old, 0, work.now(), work.now());
         old.version = meta::next_sequence(sql)?;
         store(sql, work.by(), &old, "key.confirm", described)?;
     }
@@ -196,7 +193,7 @@ pub(super) fn cancel<S: Sql>(
     store(sql, work.by(), &old, "key.cancel", described)?;
     if successor.status != KeyStatus::Revoked {
         keys::end(sql, work.by(), &mut successor, sequence)?;
-        feed::record(sql, &FeedSubject::key(&successor.digest), sequence)?;
+        keys::tell(sql, &successor, sequence)?;
     }
     let outdated = vec![KvKey::grant(&old.digest), KvKey::grant(&successor.digest)];
     Ok((Answer::Unrotated { record: old, successor }, outdated))
@@ -211,7 +208,7 @@ fn store(
     described: Members,
 ) -> Result<(), SqlError> {
     keys::store(sql, by, record, action, described)?;
-    feed::record(sql, &FeedSubject::key(&record.digest), record.version)
+    keys::tell(sql, record, record.version)
 }
 
 /// Refuses what has nothing to go on with.
