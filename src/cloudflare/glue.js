@@ -94,11 +94,11 @@ export function ask(namespace, object, head, body, ms) {
   return within(ms, stub.fetch(new Request(`https://authority${target}`, { method, headers: headers(lines), body })));
 }
 
-/** The same for a text: status and body. */
-export function askForText(namespace, object, head, body, ms) {
-  const begun = Date.now();
-  return ask(namespace, object, head, body, ms).then((response) =>
-    within(ms + begun - Date.now(), response.text()).then((text) => [response.status, text]),
+/** Status and body of the answer that `asking` brings, both within `ms` milliseconds. */
+export function textOf(asking, ms) {
+  return within(
+    ms,
+    asking.then((response) => response.text().then((text) => [response.status, text])),
   );
 }
 

@@ -41,15 +41,9 @@ extern "C" {
         body: Option<Uint8Array>,
         ms: u32,
     ) -> Result<Promise, JsValue>;
-    /// The same for a text: resolves to a list of status and body.
-    #[wasm_bindgen(catch, js_name = askForText)]
-    pub(super) fn ask_for_text(
-        namespace: &JsValue,
-        object: &str,
-        head: &str,
-        body: Option<Uint8Array>,
-        ms: u32,
-    ) -> Result<Promise, JsValue>;
+    /// What that brings within so many milliseconds: resolves to a list of status and body, a text.
+    #[wasm_bindgen(js_name = textOf)]
+    pub(super) fn text_of(asking: Promise, ms: u32) -> Promise;
     /// Puts a value into KV.
     #[wasm_bindgen(catch)]
     pub(super) fn put(

@@ -96,7 +96,8 @@ async fn sync_once(env: &Env, slot: &Slot, request: &SyncRequest, limit_ms: u64)
     let body = Uint8Array::from(request.text().as_bytes());
     let limit_ms = u32::try_from(limit_ms).unwrap_or(DEADLINE_MS);
     let head = format!("POST {SYNC}");
-    JsFuture::from(glue::ask_for_text(&namespace(env)?, &object(slot), &head, Some(body), limit_ms)?).await
+    let asking = glue::ask(&namespace(env)?, &object(slot), &head, Some(body), limit_ms)?;
+    JsFuture::from(glue::text_of(asking, limit_ms)).await
 }
 
 /// Asks the Authority of a slot, and once more when the object was only being moved or replaced. Nothing is done twice by
