@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     components::{self, header, header_reference, no_store},
-    schemas,
+    given,
     values::{self, reference_to},
     wire::{self, Api, Request},
 };
@@ -121,7 +121,7 @@ pub fn document() -> Value {
             "parameters": {
                 "account_id": in_path("account_id", values::account_id()),
                 "key_id": in_path("key_id", values::key_id()),
-                "external_id": in_path("external_id", schemas::given("external_id")),
+                "external_id": in_path("external_id", given::member("external_id")),
                 "workspace_id": in_path("workspace_id", values::workspace_id()),
                 "plan_id": in_path("plan_id", values::plan_id()),
                 "X-Keygate-Actor": in_header("X-Keygate-Actor", false, values::actor(),
@@ -176,7 +176,7 @@ fn paths() -> Value {
             "A workspace is needed: the one that X-Workspace-ID names, or the only one that the key may use.",
             json!({ "type": "string", "enum": ["required"] }),
         ),
-        parameter("environment", "query", "Only keys of this environment are accepted.", schemas::given("environment")),
+        parameter("environment", "query", "Only keys of this environment are accepted.", given::member("environment")),
         parameter(http::WORKSPACE_HEADER, "header", "The workspace of the request.", values::workspace_id()),
     ]);
     let own = |name: &str, summary: &str, answer: Value, codes: &[Code]| {
@@ -264,15 +264,15 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = wire::parameters(api, request)
         .iter()
         .map(|name| {
-            let mut schema = schemas::parameter(operation.path, name);
+            let mut schema = given::parameter(operation.path, name);
             let description = schema.as_object_mut().unwrap().remove("description");
             json!({ "name": name, "in": "query", "description": description, "schema": schema })
         })
         .collect();
     if operation.method != "GET" {
-        let members = wire::members(api, request, |name| values::example(&schemas::given_at(operation.path, name)));
+        let members = wire::members(api, request, |name| values::example(&given::member_at(operation.path, name)));
         let required = members.iter().any(|member| member.required);
-        let mut schema = schemas::body(operation.path, &members);
+        let mut schema = given::body(operation.path, &members);
         if operation.name == "issueKey" {
             schema = json!({ "oneOf": [schema, of_credential(api, request)] });
         }
@@ -333,7 +333,7 @@ fn administer(api: &Api, operation: &Operation) -> Value {
 fn rotate_own(api: &Api) -> Value {
     let path = concrete(ROTATE);
     let request = of_holder(&path);
-    let members = wire::members(api, request, |name| values::example(&schemas::given_at("rotate", name)));
+    let members = wire::members(api, request, |name| values::example(&given::member_at("rotate", name)));
     let refusals = [
         Code::AccountInactive,
         Code::InsufficientRole,
@@ -353,7 +353,7 @@ fn rotate_own(api: &Api) -> Value {
         "parameters": [parameter_reference("Idempotency-Key")],
         "requestBody": {
             "required": true,
-            "content": { "application/json": { "schema": schemas::body("rotate", &members) } },
+            "content": { "application/json": { "schema": given::body("rotate", &members) } },
         },
         "responses": responses,
     })
@@ -368,9 +368,9 @@ pub fn of_holder(path: &str) -> Request<'_> {
 fn of_credential(api: &Api, request: Request<'_>) -> Value {
     let admin = |name: &str| match name {
         "environment" => json!("admin"),
-        _ => values::example(&schemas::given(name)),
+        _ => values::example(&given::member(name)),
     };
-    let mut schema = schemas::body(KEYS, &wire::members(api, request, admin));
+    let mut schema = given::body(KEYS, &wire::members(api, request, admin));
     schema["properties"]["environment"] = json!({ "type": "string", "enum": ["admin"] });
     schema["properties"]["scopes"]["description"] = "What it may grant. Absent: everything.".into();
     schema

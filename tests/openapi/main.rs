@@ -8,9 +8,10 @@
 #[path = "../authority/support.rs"]
 mod support;
 
+mod answered;
 mod components;
 mod document;
-mod schemas;
+mod given;
 mod values;
 mod wire;
 
