@@ -10,19 +10,19 @@ use keygate::{
             Refusal,
         },
         outbox,
-        query::{Found, Page, Query},
+        query::{Found, Query},
         record::{AccountRecord, KeyRecord},
         settings::{AccessLevel, AccessLevels, SettingsChange},
         sql::Sql,
     },
     credential::{AccountRef, Digest, Environment, WorkspaceId},
-    policy::{AccountStatus, KeyStatus, Role, ScopeSet, UnixMillis},
+    policy::{AccountStatus, KeyStatus, Role, UnixMillis},
 };
 
-use super::support::{Executed, SLOT, Shard, new_account, new_credential, new_key};
-
-/// A page that has everything.
-pub const PAGE: Page = Page { before: None, limit: 100 };
+use super::{
+    shorthand::{ALL, scopes},
+    support::{Executed, SLOT, Shard, new_account, new_credential, new_key},
+};
 
 /// A shard with an account and two credentials of it, and another account.
 pub struct World {
@@ -100,12 +100,6 @@ impl World {
     pub fn revoke(&self, key: &KeyRecord) -> Command {
         Command::RevokeKey { account: key.account, key: key.id() }
     }
-
-    /// The operator disables it, or enables it again.
-    pub fn set_disabled(&self, key: &KeyRecord, disabled: bool) {
-        let change = KeyChange { disabled: Edit::Set(disabled), ..KeyChange::default() };
-        self.shard.key(Command::ChangeKey { account: key.account, key: key.id(), change });
-    }
 }
 
 /// A session with all that its credential has.
@@ -121,10 +115,6 @@ pub fn issued(executed: Executed) -> KeyRecord {
     }
 }
 
-fn scopes(texts: &[&str]) -> Option<ScopeSet> {
-    Some(ScopeSet::parse(texts.iter().copied()).unwrap())
-}
-
 /// The refusal says that the role is too small, and what was needed.
 pub fn needs(refusal: &Refusal, what: &str) {
     let Refusal::InsufficientRole { detail } = refusal else { panic!("{refusal:?}") };
@@ -135,9 +125,9 @@ pub fn needs(refusal: &Refusal, what: &str) {
 fn a_revoked_disabled_expired_or_not_yet_valid_credential_is_none_and_an_enabled_one_is_one_again() {
     let world = World::new();
     assert!(world.works(&world.admin));
-    world.set_disabled(&world.admin, true);
+    world.shard.set_disabled(&world.admin, true);
     assert!(!world.works(&world.admin));
-    world.set_disabled(&world.admin, false);
+    world.shard.set_disabled(&world.admin, false);
     assert!(world.works(&world.admin));
     world.shard.key(world.revoke(&world.admin));
     assert!(!world.works(&world.admin));
@@ -184,7 +174,7 @@ fn a_suspended_account_is_administered_by_the_operator_alone() {
     let world = World::new();
     let suspend = |status| {
         let change = AccountChange { status: Edit::Set(status), ..AccountChange::default() };
-        world.shard.execute(Command::ChangeAccount { account: world.own.id, change }).unwrap();
+        world.shard.change_account(world.own.id, change);
     };
     suspend(AccountStatus::Suspended);
     assert!(matches!(world.refused(&world.admin, world.issue()), Refusal::AccountInactive { .. }));
@@ -205,8 +195,8 @@ fn a_viewer_reads_everything_of_the_account_and_writes_nothing() {
         Query::Account(account),
         Query::Key(account, key.id()),
         Query::KeyByDigest(account, key.digest),
-        Query::Keys(account, KeyFilter::default(), PAGE),
-        Query::Audit(account, AuditFilter::default(), PAGE),
+        Query::Keys(account, KeyFilter::default(), ALL),
+        Query::Audit(account, AuditFilter::default(), ALL),
     ] {
         assert!(matches!(world.ask(&world.viewer, &query), Ok(Some(_))), "{query:?}");
     }
@@ -228,7 +218,7 @@ fn a_viewer_reads_everything_of_the_account_and_writes_nothing() {
 fn accounts_are_the_operators_and_so_is_most_of_what_they_are_configured_with() {
     let world = World::new();
     needs(&world.refused(&world.admin, Command::CreateAccount(new_account("x"))), "root token");
-    let listed = world.ask(&world.admin, &Query::Accounts(None, PAGE));
+    let listed = world.ask(&world.admin, &Query::Accounts(None, ALL));
     let Err(Failure::Refused(refusal)) = listed else { panic!("{listed:?}") };
     needs(&refusal, "root token");
     let none = AccountChange::default;
@@ -244,8 +234,7 @@ fn accounts_are_the_operators_and_so_is_most_of_what_they_are_configured_with() 
         needs(&world.refused(&world.admin, command.clone()), &format!("to set {name}"));
         assert!(world.shard.execute(command).is_ok(), "the operator may");
     }
-    let change =
-        AccountChange { name: Edit::Set("New".into()), default_scopes: Edit::Set(scopes(&["a:b"]).unwrap()), ..none() };
+    let change = AccountChange { name: Edit::Set("New".into()), default_scopes: Edit::Set(scopes(&["a:b"])), ..none() };
     assert!(world.order(&world.admin, Command::ChangeAccount { account: world.own.id, change }).is_ok());
 }
 
@@ -272,8 +261,8 @@ fn another_account_is_as_unknown_as_none_whatever_the_role() {
                 Query::Account(account),
                 Query::Key(account, theirs.id()),
                 Query::KeyByDigest(account, theirs.digest),
-                Query::Keys(account, KeyFilter::default(), PAGE),
-                Query::Audit(account, AuditFilter::default(), PAGE),
+                Query::Keys(account, KeyFilter::default(), ALL),
+                Query::Audit(account, AuditFilter::default(), ALL),
             ] {
                 assert_eq!(world.ask(by, &query), Err(Failure::Refused(Refusal::NotFound)));
             }
@@ -284,28 +273,25 @@ fn another_account_is_as_unknown_as_none_whatever_the_role() {
 #[test]
 fn nobody_grants_scopes_or_a_role_that_they_do_not_hold() {
     let world = World::new();
-    let limited = NewCredential { scopes: scopes(&["contacts:*", "jobs:read"]), ..new_credential(Role::Admin) };
+    let limited = NewCredential { scopes: Some(scopes(&["contacts:*", "jobs:read"])), ..new_credential(Role::Admin) };
     let (limited, _) = world.shard.issue_credential(world.own.id, limited);
     let account = world.own.id;
-    let key = |texts: &[&str]| Command::IssueKey { account, key: NewKey { scopes: scopes(texts), ..new_key() } };
+    let key = |texts: &[&str]| Command::IssueKey { account, key: NewKey { scopes: Some(scopes(texts)), ..new_key() } };
     let credential = |texts: &[&str]| {
-        let credential = NewCredential { scopes: scopes(texts), ..new_credential(Role::Admin) };
+        let credential = NewCredential { scopes: Some(scopes(texts)), ..new_credential(Role::Admin) };
         Command::IssueCredential { account, credential }
     };
     let session = |texts: &[&str]| Command::MintSession {
         account,
-        session: NewSession { scopes: scopes(texts), ..new_session() },
+        session: NewSession { scopes: Some(scopes(texts)), ..new_session() },
     };
     let defaults = |texts: &[&str]| {
-        let change = AccountChange { default_scopes: Edit::Set(scopes(texts).unwrap()), ..AccountChange::default() };
+        let change = AccountChange { default_scopes: Edit::Set(scopes(texts)), ..AccountChange::default() };
         Command::ChangeAccount { account, change }
     };
     let levels = |texts: &[&str]| {
-        let level = |name: &str, texts: &[&str]| AccessLevel {
-            name: name.into(),
-            description: None,
-            scopes: scopes(texts).unwrap(),
-        };
+        let level =
+            |name: &str, texts: &[&str]| AccessLevel { name: name.into(), description: None, scopes: scopes(texts) };
         let levels = AccessLevels::new(vec![level("First", &["jobs:read"]), level("Second", texts)]).unwrap();
         let settings = SettingsChange { access_levels: Edit::Set(levels), ..SettingsChange::default() };
         Command::ChangeAccount { account, change: AccountChange { settings, ..AccountChange::default() } }
@@ -383,7 +369,7 @@ fn nobody_has_copies_of_credentials_and_no_limit_counts_them() {
         }),
         ..AccountChange::default()
     };
-    world.shard.execute(Command::ChangeAccount { account: limited.id, change: closed }).unwrap();
+    world.shard.change_account(limited.id, closed);
     let feed_rows = || world.shard.numbers("SELECT count(*) FROM feed")[0];
     let before = feed_rows();
     let credentials = [(); 3].map(|()| world.shard.issue_credential(limited.id, new_credential(Role::Admin)).0);
@@ -391,7 +377,7 @@ fn nobody_has_copies_of_credentials_and_no_limit_counts_them() {
     let session = issued(
         world.order(&credentials[0], Command::MintSession { account: limited.id, session: new_session() }).unwrap(),
     );
-    world.set_disabled(&credentials[1], true);
+    world.shard.set_disabled(&credentials[1], true);
     world.shard.key(world.revoke(&credentials[2]));
     world.shard.key(world.revoke(&session));
     assert_eq!(feed_rows(), before);
@@ -409,7 +395,7 @@ fn lists_show_credentials_and_sessions_only_when_asked_for() {
     let (test, _) = world.shard.issue(world.own.id, NewKey { environment: Environment::Test, ..new_key() });
     let listed = |environment, status| {
         let filter = KeyFilter { environment, status, ..KeyFilter::default() };
-        match world.ask(&world.viewer, &Query::Keys(world.own.id, filter, PAGE)) {
+        match world.ask(&world.viewer, &Query::Keys(world.own.id, filter, ALL)) {
             Ok(Some(Found::Keys(records, None))) => records.iter().map(KeyRecord::id).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         }
@@ -446,6 +432,6 @@ fn whatever_becomes_of_credentials_the_operator_administers() {
     assert_eq!(again.status, KeyStatus::Active);
     assert!(world.shard.ask(Query::Account(world.own.id)).is_some());
     let asked =
-        admins::ask(&world.shard.sql, SLOT, Caller::Root, Some("x"), &Query::Accounts(None, PAGE), UnixMillis::MAX);
+        admins::ask(&world.shard.sql, SLOT, Caller::Root, Some("x"), &Query::Accounts(None, ALL), UnixMillis::MAX);
     assert!(matches!(asked, Ok(Some(Found::Accounts(accounts, None))) if accounts.len() == 2));
 }

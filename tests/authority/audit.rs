@@ -1,40 +1,25 @@
 //! The audit: complete, in a chain, without secrets.
 
-use keygate::{
-    authority::{
-        audit::{AuditEntry, AuditFilter, NO_HASH},
-        command::{AccountChange, Command, Edit, KeyChange},
-        query::{Found, Page, Query},
-    },
-    credential::AccountRef,
+use keygate::authority::{
+    audit::{AuditFilter, NO_HASH},
+    command::{AccountChange, Command, Edit, KeyChange},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::support::{Shard, new_account, new_key};
 
-fn entries(shard: &Shard, account: AccountRef, filter: AuditFilter) -> Vec<AuditEntry> {
-    match shard.ask(Query::Audit(account, filter, Page { before: None, limit: 100 })) {
-        Some(Found::Audit(mut entries, None)) => {
-            entries.reverse();
-            entries
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn every_change_is_one_entry_in_a_chain_that_ends_at_the_accounts_head() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
     let (key, text) = shard.issue(account.id, new_key());
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account: account.id, key: key.id(), change });
-    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.set_disabled(&key, true);
+    shard.revoke(&key);
     let change = AccountChange { name: Edit::Set("Acme Ltd".into()), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
 
-    let entries = entries(&shard, account.id, AuditFilter::default());
+    let entries = shard.audit(account.id, AuditFilter::default());
     let read: Vec<Value> = entries.iter().map(|entry| serde_json::from_str(&entry.text).unwrap()).collect();
     let actions: Vec<&str> = read.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["account.create", "key.issue", "key.change", "key.revoke", "account.change"]);
@@ -49,7 +34,7 @@ fn every_change_is_one_entry_in_a_chain_that_ends_at_the_accounts_head() {
         assert!(!entry.text.contains(&text.expose()[8..]));
         previous = hash;
     }
-    let Some(Found::Account(account)) = shard.ask(Query::Account(account.id)) else { panic!("no account") };
+    let account = shard.read_account(account.id);
     assert_eq!((account.audit_head.number, account.audit_head.hash), (5, previous));
     assert_eq!(read[2]["before"], serde_json::json!({ "status": "active" }));
     assert_eq!(read[2]["after"], serde_json::json!({ "status": "disabled" }));
@@ -63,8 +48,8 @@ fn the_text_of_an_entry_is_unchanged() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme \"é\""));
     let change = AccountChange { max_active_keys: Edit::Set(Some(7)), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
-    let entries = entries(&shard, account.id, AuditFilter::default());
+    shard.change_account(account.id, change);
+    let entries = shard.audit(account.id, AuditFilter::default());
     let (id, at) = (account.id, account.created_at.to_rfc3339());
     let after = r#"{"access_level_required":false,"access_levels":{},"access_note":null,"api_access":{"live":"active","test":"active"},"brand":"kg","default_scopes":["contacts:read"],"explain_refusals":false,"external_id":null,"features":[],"max_active_keys":null,"name":"Acme \"é\"","name_policy":"optional","plan":null,"scopes":null,"status":"active"}"#;
     let text = format!(
@@ -81,9 +66,9 @@ fn a_refused_or_empty_change_leaves_no_entry() {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     shard.key(Command::ChangeKey { account: account.id, key: key.id(), change: KeyChange::default() });
-    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.revoke(&key);
     shard.refused(Command::ChangeKey { account: account.id, key: key.id(), change: KeyChange::default() });
-    assert_eq!(entries(&shard, account.id, AuditFilter::default()).len(), 3);
+    assert_eq!(shard.audit(account.id, AuditFilter::default()).len(), 3);
 }
 
 #[test]
@@ -91,8 +76,8 @@ fn chains_of_two_accounts_are_apart() {
     let shard = Shard::new();
     let (a, b) = (shard.account(new_account("A")), shard.account(new_account("B")));
     shard.issue(a.id, new_key());
-    assert_eq!(entries(&shard, a.id, AuditFilter::default()).len(), 2);
-    assert_eq!(entries(&shard, b.id, AuditFilter::default()).len(), 1);
+    assert_eq!(shard.audit(a.id, AuditFilter::default()).len(), 2);
+    assert_eq!(shard.audit(b.id, AuditFilter::default()).len(), 1);
 }
 
 #[test]
@@ -101,7 +86,7 @@ fn entries_can_be_filtered_by_action_actor_and_subject() {
     let account = shard.account(new_account("Acme"));
     let (key, _) = shard.issue(account.id, new_key());
     shard.issue(account.id, new_key());
-    let count = |filter| entries(&shard, account.id, filter).len();
+    let count = |filter| shard.audit(account.id, filter).len();
     assert_eq!(count(AuditFilter { action: Some("key.issue".into()), ..AuditFilter::default() }), 2);
     assert_eq!(count(AuditFilter { subject: Some(key.id().to_string()), ..AuditFilter::default() }), 1);
     assert_eq!(count(AuditFilter { actor: Some("u-1".into()), ..AuditFilter::default() }), 3);

@@ -77,7 +77,7 @@ fn a_refusal_is_not_remembered() {
     let account = shard.account(new_account("Acme"));
     let suspend = |status| {
         let change = AccountChange { status: Edit::Set(status), ..AccountChange::default() };
-        shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+        shard.change_account(account.id, change);
     };
     let issue = Command::IssueKey { account: account.id, key: new_key() };
     suspend(keygate::policy::AccountStatus::Suspended);

@@ -29,15 +29,14 @@ fn what_decides_is_in_the_feed_and_nothing_else() {
     let change = KeyChange { name: Edit::Set(None), ..KeyChange::default() };
     shard.key(Command::ChangeKey { account: account.id, key: key.id(), change });
     let change = AccountChange { name: Edit::Set("Acme Ltd".into()), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
     assert_eq!(rows(&shard), [0; 0], "names decide nothing");
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    let disabled = shard.key(Command::ChangeKey { account: account.id, key: key.id(), change });
+    let disabled = shard.set_disabled(&key, true);
     assert_eq!(rows(&shard), [1, disabled.version as i64]);
     let off = ApiAccess { live: Access::Off, test: Access::Active };
     let change = AccountChange { api_access: Edit::Set(off), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
-    let revoked = shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.change_account(account.id, change);
+    let revoked = shard.revoke(&key);
     assert_eq!(rows(&shard), [2, revoked.version as i64 - 1, 3, revoked.version as i64], "the newest row per subject");
     assert_eq!(counters(&shard), [3, 2, 0, 0]);
 }
@@ -49,7 +48,7 @@ fn widening_is_in_the_feed_as_shrinking_is() {
     let account = shard.account(keygate::authority::command::NewAccount { api_access: off, ..new_account("Acme") });
     let on = ApiAccess { live: Access::Active, test: Access::Off };
     let change = AccountChange { api_access: Edit::Set(on), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
     assert_eq!(rows(&shard).len(), 2);
 }
 

@@ -10,13 +10,15 @@ use keygate::{
     policy::{Scope, UnixMillis},
 };
 
-use super::support::{Shard, new_account};
+use super::{
+    shorthand::{HOUR_MS, shard_with_account},
+    support::Shard,
+};
 
 const KEYS: u64 = 100_000;
 const FIRST: u64 = 1_000;
 /// The first of them were made long ago, the others just now.
 const OLD: u64 = 500;
-const HOUR_MS: u64 = 3_600_000;
 
 /// Of the i-th key: each another one of every 1,000 has an owner, a tag, a maker, another pepper, another
 /// environment, an end to come or past, or no use.
@@ -31,8 +33,7 @@ fn workspace(number: u64) -> WorkspaceId {
 
 impl Attributes {
     fn new() -> Self {
-        let shard = Shard::new();
-        let account = shard.account(new_account("Acme")).id;
+        let (shard, account) = shard_with_account();
         shard.sql.run(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
              INSERT INTO keys (digest, account, issued, version, name, environment, scopes, status, hint, pepper, created_at,
@@ -250,9 +251,7 @@ fn each_filter_shows_exactly_its_keys_newest_first_and_by_its_index() {
             .iter()
             .find(|statement| statement.contains("FROM key") && statement.ends_with("LIMIT ?"))
             .unwrap();
-        let parameters = vec![keygate::authority::sql::Value::Null; statement.matches('?').count()];
-        let explained =
-            format!("{:?}", all.shard.sql.run(&format!("EXPLAIN QUERY PLAN {statement}"), &parameters).unwrap());
+        let explained = all.shard.explain(statement);
         assert!(explained.contains(plan) && !explained.contains("SCAN"), "{filter:?}: {explained}");
         // Those that end are in the order of their ends.
         let sorts = filter.expires_before.is_some();

@@ -7,14 +7,16 @@ use keygate::{
         command::{AccountChange, Answer, Command, Edit, KeyChange, NewAccount, NewKey, Refusal},
         query::{Found, Page, Query},
         revoke_all,
-        sql::Sql,
         workspaces::WorkspaceFilter,
     },
     credential::{AccountRef, Digest, Environment, KeyId, PresentedKey},
     policy::{Access, AccountStatus, ApiAccess, KeyStatus, ScopeSet},
 };
 
-use super::support::{SLOT, Shard, new_account, new_key};
+use super::{
+    shorthand::ids,
+    support::{SLOT, Shard, new_account, new_key},
+};
 
 #[test]
 fn an_issued_key_is_recognised_and_names_its_record_and_account() {
@@ -94,8 +96,7 @@ fn revoking_is_final_and_repeating_it_changes_no_date() {
         KeyChange { disabled: Edit::Set(false), ..KeyChange::default() },
         KeyChange { name: Edit::Set(None), ..KeyChange::default() },
     ] {
-        let refusal = shard.refused(Command::ChangeKey { account: account.id, key: key.id(), change });
-        assert!(matches!(refusal, Refusal::Conflict { .. }), "{refusal:?}");
+        shard.conflict(Command::ChangeKey { account: account.id, key: key.id(), change });
     }
 }
 
@@ -108,7 +109,7 @@ fn a_change_that_changes_nothing_takes_no_sequence() {
     let same = KeyChange { name: Edit::Set(Some("deploy".into())), disabled: Edit::Set(false), ..KeyChange::default() };
     shard.execute(Command::ChangeKey { account: account.id, key: key.id(), change: same }).unwrap();
     let same = AccountChange { name: Edit::Set("Acme".into()), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change: same }).unwrap();
+    shard.change_account(account.id, same);
     assert_eq!(without_commands(&shard.sql.dump()), without_commands(&before));
 }
 
@@ -135,13 +136,12 @@ fn the_limit_counts_keys_in_use_in_each_environment_apart() {
     let refusal = shard.refused(Command::IssueKey { account: account.id, key: new_key() });
     assert_eq!(refusal, Refusal::LimitReached { limit: 2, environment: Environment::Live });
     // A disabled key still counts: it can be enabled at any time.
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account: account.id, key: first.id(), change });
+    shard.set_disabled(&first, true);
     shard.refused(Command::IssueKey { account: account.id, key: new_key() });
     shard.advance(1_000);
     shard.issue(account.id, new_key());
     shard.refused(Command::IssueKey { account: account.id, key: new_key() });
-    shard.key(Command::RevokeKey { account: account.id, key: first.id() });
+    shard.revoke(&first);
     shard.issue(account.id, new_key());
 }
 
@@ -154,7 +154,7 @@ fn issuing_needs_an_active_account_in_that_environment() {
     assert!(matches!(refusal, Refusal::AccountInactive { .. }));
     shard.issue(account.id, NewKey { environment: Environment::Test, ..new_key() });
     let change = AccountChange { status: Edit::Set(AccountStatus::Suspended), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
     let key = NewKey { environment: Environment::Test, ..new_key() };
     assert!(matches!(shard.refused(Command::IssueKey { account: account.id, key }), Refusal::AccountInactive { .. }));
 }
@@ -170,12 +170,11 @@ fn an_external_id_is_unique_and_can_move_on() {
     assert_eq!(shard.sql.dump(), before);
     let change =
         |id: Option<&str>| AccountChange { external_id: Edit::Set(id.map(str::to_owned)), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: a.id, change: change(None) }).unwrap();
+    shard.change_account(a.id, change(None));
     let b = shard.account(named("org-1"));
-    let refusal = shard.refused(Command::ChangeAccount { account: a.id, change: change(Some("org-1")) });
-    assert!(matches!(refusal, Refusal::Conflict { .. }));
-    shard.execute(Command::ChangeAccount { account: b.id, change: change(Some("org-2")) }).unwrap();
-    shard.execute(Command::ChangeAccount { account: a.id, change: change(Some("org-1")) }).unwrap();
+    shard.conflict(Command::ChangeAccount { account: a.id, change: change(Some("org-1")) });
+    shard.change_account(b.id, change(Some("org-2")));
+    shard.change_account(a.id, change(Some("org-1")));
 }
 
 #[test]
@@ -216,13 +215,9 @@ fn a_list_shows_the_status_that_holds_now() {
     let (revoked, _) = shard.issue(account.id, new_key());
     let expires_at = Some(shard.now().saturating_add_millis(10));
     let (expiring, _) = shard.issue(account.id, NewKey { expires_at, ..new_key() });
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account: account.id, key: disabled.id(), change });
-    shard.key(Command::RevokeKey { account: account.id, key: revoked.id() });
-    let list = |filter: KeyFilter| match shard.ask(Query::Keys(account.id, filter, Page { before: None, limit: 10 })) {
-        Some(Found::Keys(keys, None)) => keys.iter().map(|key| key.id()).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
-    };
+    shard.set_disabled(&disabled, true);
+    shard.revoke(&revoked);
+    let list = |filter: KeyFilter| ids(&shard.listed(account.id, filter));
     let status = |status| list(KeyFilter { status: Some(status), ..KeyFilter::default() });
     assert_eq!(status(ListedStatus::Active), [expiring.id(), active.id()]);
     shard.advance(10);
@@ -288,7 +283,7 @@ fn finding_a_key_reads_by_index_however_many_there_are() {
     shard.sql.statements.borrow_mut().clear();
     let (key, _) = shard.issue(account.id, NewKey { name: None, ..new_key() });
     shard.ask(Query::Key(account.id, key.id()));
-    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.revoke(&key);
     let page = Page { before: None, limit: 5 };
     shard.ask(Query::Keys(account.id, KeyFilter::default(), page));
     let active = KeyFilter { status: Some(ListedStatus::Active), ..KeyFilter::default() };
@@ -305,20 +300,13 @@ fn finding_a_key_reads_by_index_however_many_there_are() {
     shard.ask(Query::Accounts(Some("org-1".into()), page));
     let statements = shard.sql.statements.take();
     for statement in statements {
-        let explained = explain(&shard, &statement);
+        let explained = shard.explain(&statement);
         let scans = ["SCAN keys", "SCAN accounts", "SCAN audit", "SCAN commands", "SCAN outbox", "SCAN workspaces"];
         assert!(!scans.iter().any(|scan| explained.contains(scan)), "{statement}\n{explained}");
         // Not by its account, which may have many.
         let by_id = statement.contains("FROM keys WHERE digest >= ");
         assert!(!by_id || explained.contains("(digest>? AND digest<?)"), "{statement}\n{explained}");
     }
-}
-
-fn explain(shard: &Shard, statement: &str) -> String {
-    let parameters = (1..=40).filter(|n| statement.contains(&format!("?{n}"))).max();
-    let parameters = parameters.unwrap_or_else(|| statement.matches('?').count());
-    let nulls = vec![keygate::authority::sql::Value::Null; parameters];
-    format!("{:?}", shard.sql.run(&format!("EXPLAIN QUERY PLAN {statement}"), &nulls).unwrap())
 }
 
 /// What the database holds besides the commands themselves.

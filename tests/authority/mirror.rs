@@ -12,16 +12,16 @@ use keygate::{
 
 use super::support::{EPOCH, SLOT, Shard, new_account, new_key};
 
-fn due(shard: &Shard, courier: &mut Courier) -> Vec<Put> {
+pub fn due(shard: &Shard, courier: &mut Courier) -> Vec<Put> {
     courier.take_due(&shard.sql, &shard.signing, SLOT, shard.now()).unwrap()
 }
 
-fn settle(shard: &Shard, courier: &mut Courier, put: &Put, stored: bool) {
+pub fn settle(shard: &Shard, courier: &mut Courier, put: &Put, stored: bool) {
     courier.finished(&shard.sql, put, stored, shard.now()).unwrap();
 }
 
 /// Puts everything until nothing is due.
-fn drain(shard: &Shard, courier: &mut Courier) -> Vec<Put> {
+pub fn drain(shard: &Shard, courier: &mut Courier) -> Vec<Put> {
     let mut all = Vec::new();
     loop {
         let puts = due(shard, courier);
@@ -53,7 +53,7 @@ fn every_change_reaches_the_mirror_as_a_believable_copy() {
     );
     assert_eq!(outbox::next_due(&shard.sql).unwrap(), None);
     shard.advance(PUT_INTERVAL_MS);
-    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.revoke(&key);
     let puts = drain(&shard, &mut courier);
     let sent = GrantCopy::verify(&shard.signing, &key.digest, &puts[0].value).unwrap();
     assert_eq!(sent.grant.status, KeyStatus::Revoked);
@@ -66,7 +66,7 @@ fn a_change_during_a_put_keeps_its_row() {
     let account = shard.account(new_account("Acme"));
     let first = due(&shard, &mut courier).remove(0);
     let change = AccountChange { status: Edit::Set(AccountStatus::Suspended), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
     assert_eq!(due(&shard, &mut courier), [], "one put per KV key at a time");
     settle(&shard, &mut courier, &first, true);
     assert!(outbox::waits(&shard.sql, &first.kv_key).unwrap());
@@ -122,7 +122,7 @@ fn a_new_change_of_a_failing_row_is_tried_at_once_again() {
         shard.now.set(outbox::next_due(&shard.sql).unwrap().unwrap().as_millis());
     }
     let change = AccountChange { name: Edit::Set("Acme Ltd".into()), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account: account.id, change }).unwrap();
+    shard.change_account(account.id, change);
     assert_eq!(outbox::next_due(&shard.sql).unwrap(), Some(shard.now()));
 }
 

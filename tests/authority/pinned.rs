@@ -74,7 +74,7 @@ fn rows_are_written_as_ever() {
     let (key, _) =
         shard.issue(account.id, NewKey { expires_at: Some(UnixMillis::from_millis(1_900_000_000_000)), ..new_key() });
     shard.effective_at.set(Some(shard.now().saturating_add_millis(5_055)));
-    shard.key(Command::RevokeKey { account: account.id, key: key.id() });
+    shard.revoke(&key);
     Leases::begin(&shard.sql, Terms { lease_ms: 5_000, grace_ms: 30_000 }, shard.now()).unwrap();
     lease::note_graced(&shard.sql, 2).unwrap();
     let used = Use { digest: key.digest, count: 3, age_ms: 1_000, scopes: 0 };
@@ -97,7 +97,7 @@ fn a_database_of_schema_2_is_migrated_with_all_that_is_in_it() {
     let shard = Shard::on(Sqlite::of(include_str!("../vectors/schema-2.sql")));
     assert_eq!(shard.numbers("SELECT schema, sequence, heartbeat, granted, graced FROM meta"), [5, 4, 0, 0, 0]);
     let account = AccountRef { slot: SLOT, number: 243_063_039 };
-    let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
+    let record = shard.read_account(account);
     assert_eq!((record.external_id.as_deref(), record.audit_head.number), (Some("org-1"), 4));
     let carry_out = |id: &str, request: &str, command: Command| {
         let id = CommandId::new(id, true, &[request.as_bytes()]);

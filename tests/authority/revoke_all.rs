@@ -11,11 +11,15 @@ use keygate::{
         revoke_all,
         sql::{Sql, Value},
     },
-    credential::{AccountRef, Environment, KeyId},
+    credential::{AccountRef, Environment},
     policy::{KeyStatus, RevokedBefore},
 };
 
-use super::support::{Shard, new_account, new_key};
+use super::{
+    mirror::{drain, due, settle},
+    shorthand::{ids, shard_with_account},
+    support::{Shard, new_account, new_key},
+};
 
 const BOTH: [Environment; 2] = [Environment::Live, Environment::Test];
 
@@ -27,20 +31,6 @@ fn all(account: AccountRef, environments: &[Environment]) -> Command {
     Command::RevokeAllKeys { account, environments: environments.to_vec() }
 }
 
-fn key(shard: &Shard, account: AccountRef, id: KeyId) -> KeyRecord {
-    match shard.ask(Query::Key(account, id)) {
-        Some(Found::Key(record)) => record,
-        other => panic!("no key: {other:?}"),
-    }
-}
-
-fn listed(shard: &Shard, account: AccountRef, filter: KeyFilter) -> Vec<KeyId> {
-    match shard.ask(Query::Keys(account, filter, Page { before: None, limit: 100 })) {
-        Some(Found::Keys(keys, None)) => keys.iter().map(KeyRecord::id).collect(),
-        other => panic!("no list: {other:?}"),
-    }
-}
-
 #[test]
 fn every_key_that_there_is_is_revoked_and_none_that_is_issued_later() {
     let shard = Shard::new();
@@ -50,26 +40,24 @@ fn every_key_that_there_is_is_revoked_and_none_that_is_issued_later() {
     let (foreign, _) = shard.issue(other, new_key());
     shard.advance(1_000);
     shard.execute(all(account, &[Environment::Live])).unwrap();
-    let revoked = key(&shard, account, live.id());
+    let revoked = shard.read(&live);
     assert_eq!((revoked.status, revoked.revoked_at), (KeyStatus::Revoked, Some(shard.now())));
     assert_eq!(revoked.grant().status, KeyStatus::Revoked, "its copy says so, too");
     assert_eq!(revoked.version, live.version, "nobody changed this key");
-    assert_eq!(key(&shard, account, test.id()).status, KeyStatus::Active, "another environment");
-    assert_eq!(key(&shard, other, foreign.id()).status, KeyStatus::Active, "another account");
+    assert_eq!(shard.read(&test).status, KeyStatus::Active, "another environment");
+    assert_eq!(shard.read(&foreign).status, KeyStatus::Active, "another account");
     let (later, _) = shard.issue(account, new_key());
-    assert_eq!(key(&shard, account, later.id()).status, KeyStatus::Active);
-    let Some(Found::Key(found)) = shard.ask(Query::KeyByDigest(account, live.digest)) else { panic!("no key") };
-    assert_eq!(found.status, KeyStatus::Revoked, "whoever looks it up");
+    assert_eq!(shard.read(&later).status, KeyStatus::Active);
+    assert_eq!(shard.read_by_digest(&live).status, KeyStatus::Revoked, "whoever looks it up");
     shard.execute(all(account, &BOTH)).unwrap();
-    for id in [test.id(), later.id()] {
-        assert_eq!(key(&shard, account, id).status, KeyStatus::Revoked);
+    for key in [&test, &later] {
+        assert_eq!(shard.read(key).status, KeyStatus::Revoked);
     }
 }
 
 #[test]
 fn the_edge_is_told_of_it_as_of_one_change_of_the_account() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("A")).id;
+    let (shard, account) = shard_with_account();
     for _ in 0..3 {
         shard.issue(account, new_key());
     }
@@ -78,20 +66,17 @@ fn the_edge_is_told_of_it_as_of_one_change_of_the_account() {
     assert_eq!(committed.outdated, [KvKey::account(account)]);
     assert_eq!(shard.numbers("SELECT count(*) FROM feed"), [rows[0] + 1]);
     let sequence = u64::try_from(shard.numbers("SELECT sequence FROM meta")[0]).unwrap();
-    let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
-    assert_eq!(record.account().revoked_before, RevokedBefore { live: sequence, test: sequence });
+    assert_eq!(shard.read_account(account).account().revoked_before, RevokedBefore { live: sequence, test: sequence });
     let told = shard.sql.run("SELECT subject, sequence FROM feed ORDER BY position DESC LIMIT 1", &[]).unwrap();
     assert_eq!(told, [vec![Value::Text(format!("account:{}", account.number)), Value::from(sequence)]]);
 }
 
 #[test]
 fn repeating_it_changes_no_date_but_is_said_again() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("A")).id;
+    let (shard, account) = shard_with_account();
     let (first, _) = shard.issue(account, new_key());
     let (disabled, _) = shard.issue(account, new_key());
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account, key: disabled.id(), change });
+    shard.set_disabled(&disabled, true);
     let at = shard.now();
     shard.execute(all(account, &BOTH)).unwrap();
     let entries = |shard: &Shard| shard.numbers("SELECT count(*) FROM audit");
@@ -100,7 +85,7 @@ fn repeating_it_changes_no_date_but_is_said_again() {
     let again = shard.execute(all(account, &BOTH)).unwrap();
     let Some(Answer::AllRevoked { revoked_all, .. }) = again.answer else { panic!("{again:?}") };
     assert_eq!(revoked_all.live.unwrap().at, at);
-    assert_eq!(key(&shard, account, first.id()).revoked_at, Some(at));
+    assert_eq!(shard.read(&first).revoked_at, Some(at));
     assert_eq!(entries(&shard), before, "nothing was changed");
     assert_eq!(again.committed.outdated, [KvKey::account(account)]);
     let told = shard.numbers("SELECT max(sequence) FROM feed");
@@ -115,8 +100,7 @@ fn repeating_it_changes_no_date_but_is_said_again() {
 
 #[test]
 fn it_is_final_for_each_of_them() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("A")).id;
+    let (shard, account) = shard_with_account();
     let (record, _) = shard.issue(account, new_key());
     shard.execute(all(account, &BOTH)).unwrap();
     let at = shard.now();
@@ -125,10 +109,9 @@ fn it_is_final_for_each_of_them() {
         KeyChange { disabled: Edit::Set(false), ..KeyChange::default() },
         KeyChange { name: Edit::Set(None), ..KeyChange::default() },
     ] {
-        let refusal = shard.refused(Command::ChangeKey { account, key: record.id(), change });
-        assert!(matches!(refusal, Refusal::Conflict { .. }), "{refusal:?}");
+        shard.conflict(Command::ChangeKey { account, key: record.id(), change });
     }
-    let again = shard.key(Command::RevokeKey { account, key: record.id() });
+    let again = shard.revoke(&record);
     assert_eq!((again.status, again.revoked_at), (KeyStatus::Revoked, Some(at)), "revoking it again is a success");
     assert_eq!(shard.refused(all(AccountRef { number: 1, ..account }, &BOTH)), Refusal::NotFound);
 }
@@ -140,8 +123,7 @@ fn lists_limits_and_counts_follow() {
     let (one, _) = shard.issue(account, new_key());
     let (two, _) = shard.issue(account, new_key());
     let (test, _) = shard.issue(account, in_test());
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account, key: two.id(), change });
+    shard.set_disabled(&two, true);
     shard.refused(Command::IssueKey { account, key: new_key() });
     shard.execute(all(account, &[Environment::Live])).unwrap();
     let (three, _) = shard.issue(account, new_key());
@@ -153,7 +135,7 @@ fn lists_limits_and_counts_follow() {
     ));
     shard.advance(1);
     let by = |status, environment| {
-        listed(&shard, account, KeyFilter { status: Some(status), environment, ..KeyFilter::default() })
+        ids(&shard.listed(account, KeyFilter { status: Some(status), environment, ..KeyFilter::default() }))
     };
     assert_eq!(by(ListedStatus::Active, None), [three.id(), test.id()]);
     assert_eq!(by(ListedStatus::Active, Some(Environment::Live)), [three.id()]);
@@ -161,24 +143,20 @@ fn lists_limits_and_counts_follow() {
     assert_eq!(by(ListedStatus::Disabled, None), []);
     assert_eq!(by(ListedStatus::Revoked, None), [two.id(), one.id()]);
     assert_eq!(by(ListedStatus::Revoked, Some(Environment::Test)), []);
-    shard.key(Command::RevokeKey { account, key: three.id() });
+    shard.revoke(&three);
     assert_eq!(by(ListedStatus::Revoked, None), [three.id(), two.id(), one.id()]);
-    let whole = listed(&shard, account, KeyFilter::default());
+    let whole = ids(&shard.listed(account, KeyFilter::default()));
     assert_eq!(whole, [four.id(), three.id(), test.id(), two.id(), one.id()]);
     assert_eq!(shard.condition().keys_by_pepper, [(1, 2)], "the one in test, and the expired one");
 }
 
 #[test]
 fn it_is_in_the_audit_once() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("A")).id;
+    let (shard, account) = shard_with_account();
     shard.issue(account, new_key());
     shard.execute(all(account, &BOTH)).unwrap();
     let filter = AuditFilter { action: Some("key.revoke_all".into()), ..AuditFilter::default() };
-    let Some(Found::Audit(entries, None)) = shard.ask(Query::Audit(account, filter, Page { before: None, limit: 9 }))
-    else {
-        panic!("no audit")
-    };
+    let entries = shard.audit(account, filter);
     let [entry] = &entries[..] else { panic!("{entries:?}") };
     assert!(entry.text.contains(r#""before":null,"after":{"environments":["live","test"]}"#), "{}", entry.text);
     assert!(entry.text.contains(&format!(r#""subject":"{account}""#)), "{}", entry.text);
@@ -189,16 +167,7 @@ fn swept(shard: &Shard, courier: &mut Courier, alarms: usize) -> Vec<(String, St
     let mut stored = Vec::new();
     for _ in 0..alarms {
         revoke_all::sweep(&shard.sql, shard.now()).unwrap();
-        loop {
-            let puts = courier.take_due(&shard.sql, &shard.signing, super::support::SLOT, shard.now()).unwrap();
-            if puts.is_empty() {
-                break;
-            }
-            for put in puts {
-                courier.finished(&shard.sql, &put, true, shard.now()).unwrap();
-                stored.push((put.kv_key.text(), put.metadata));
-            }
-        }
+        stored.extend(drain(shard, courier).into_iter().map(|put| (put.kv_key.text(), put.metadata)));
         shard.advance(PUT_INTERVAL_MS);
     }
     stored
@@ -211,7 +180,7 @@ fn every_copy_in_kv_says_so_in_the_end() {
     let account = shard.account(new_account("A")).id;
     let keys: Vec<KeyRecord> = (0..100).map(|_| shard.issue(account, new_key()).0).collect();
     let (test, _) = shard.issue(account, in_test());
-    shard.key(Command::RevokeKey { account, key: keys[7].id() });
+    shard.revoke(&keys[7]);
     swept(&shard, &mut courier, 20);
     shard.advance(PUT_INTERVAL_MS);
     shard.execute(all(account, &[Environment::Live])).unwrap();
@@ -254,10 +223,7 @@ fn a_sweep_waits_while_much_else_does_and_stands_behind_it() {
     assert_eq!(shard.condition().unmirrored, 0, "it is no change that waits");
     let first = Command::CreateAccount(new_account("B"));
     let outdated = shard.execute(first).unwrap().committed.outdated;
-    let take = |courier: &mut Courier| {
-        let puts = courier.take_due(&shard.sql, &shard.signing, super::support::SLOT, shard.now()).unwrap();
-        puts.into_iter().map(|put| put.kv_key).collect::<Vec<_>>()
-    };
+    let take = |courier: &mut Courier| due(&shard, courier).into_iter().map(|put| put.kv_key).collect::<Vec<_>>();
     assert_eq!(take(&mut courier), outdated, "nobody who waits for a change waits for a sweep");
     shard.sql.run("DELETE FROM outbox WHERE priority = 0", &[]).unwrap();
     assert_eq!(take(&mut courier).len(), 3, "the other connections stay free");
@@ -271,11 +237,11 @@ fn a_sweep_reaches_a_key_whose_earlier_put_is_still_under_way() {
     let mut courier = Courier::default();
     let account = shard.account(new_account("A")).id;
     let (record, _) = shard.issue(account, new_key());
-    let puts = courier.take_due(&shard.sql, &shard.signing, super::support::SLOT, shard.now()).unwrap();
+    let puts = due(&shard, &mut courier);
     shard.execute(all(account, &BOTH)).unwrap();
     revoke_all::sweep(&shard.sql, shard.now()).unwrap();
     for put in puts {
-        courier.finished(&shard.sql, &put, true, shard.now()).unwrap();
+        settle(&shard, &mut courier, &put, true);
     }
     shard.advance(PUT_INTERVAL_MS);
     let stored = swept(&shard, &mut courier, 3);
@@ -286,42 +252,14 @@ fn a_sweep_reaches_a_key_whose_earlier_put_is_still_under_way() {
 
 #[test]
 fn a_sweep_that_fails_at_any_statement_leaves_the_database_as_it_was() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("A")).id;
+    let (shard, account) = shard_with_account();
     for _ in 0..3 {
         shard.issue(account, new_key());
     }
     shard.execute(all(account, &BOTH)).unwrap();
     shard.sql.run("DELETE FROM outbox", &[]).unwrap();
-    let before = shard.sql.dump();
-    let mut statements = 0;
-    loop {
-        shard.sql.fail_after(Some(statements));
-        let outcome = revoke_all::sweep(&shard.sql, shard.now());
-        shard.sql.fail_after(None);
-        if outcome.is_ok() {
-            break;
-        }
-        assert_eq!(shard.sql.dump(), before, "at {statements}");
-        statements += 1;
-    }
+    let statements = shard.fail_at_each_statement(|| revoke_all::sweep(&shard.sql, shard.now()));
     assert!(statements > 4, "{statements}");
-    assert_ne!(shard.sql.dump(), before);
-}
-
-/// Rows of keys as they would be after so many were issued.
-fn many_keys(shard: &Shard, account: AccountRef, count: u32) {
-    shard
-        .sql
-        .run(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
-             INSERT INTO keys (digest, account, issued, version, name, environment, scopes, status, hint, pepper,
-                created_at)
-             SELECT printf('%048x', i), ?1, 1000 + i, 1000 + i, NULL, 'live', '[]', 'active', 'kg_live_', 1, 1 FROM n",
-            &[account.number.into(), count.into()],
-        )
-        .unwrap();
-    shard.sql.run("UPDATE meta SET sequence = 1000 + ?1", &[count.into()]).unwrap();
 }
 
 #[test]
@@ -329,7 +267,7 @@ fn it_costs_the_same_however_many_keys_there_are() {
     let cost = |count: u32| {
         let shard = Shard::new();
         let account = shard.account(NewAccount { max_active_keys: Some(5), ..new_account("A") }).id;
-        many_keys(&shard, account, count);
+        shard.many_keys(account, count);
         let work = |body: &dyn Fn()| {
             let before = (shard.sql.changes(), shard.sql.steps());
             body();
@@ -347,7 +285,7 @@ fn it_costs_the_same_however_many_keys_there_are() {
         let listing = work(&|| {
             let filter = KeyFilter { status: Some(ListedStatus::Active), ..KeyFilter::default() };
             let filter = KeyFilter { environment: Some(Environment::Live), ..filter };
-            assert_eq!(listed(&shard, account, filter), []);
+            assert_eq!(shard.listed(account, filter), []);
         });
         let filter = KeyFilter { status: Some(ListedStatus::Revoked), ..KeyFilter::default() };
         let page = Page { before: None, limit: 100 };

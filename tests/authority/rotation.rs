@@ -6,21 +6,24 @@ use keygate::{
         admins::{self, Caller},
         audit::AuditFilter,
         command::{
-            AccountChange, Answer, Command, Edit, Failure, KeyChange, NewCredential, NewKey, NewRotation, Order,
-            OverlapFrom, Precondition, Refusal,
+            AccountChange, Answer, Command, Edit, Failure, NewCredential, NewKey, NewRotation, Order, OverlapFrom,
+            Precondition, Refusal,
         },
         outbox::KvKey,
-        query::{Found, Page, Query},
+        query::Query,
         record::KeyRecord,
         rotation,
         settings::{NamePolicy, Settings, SettingsChange},
         usage::Use,
     },
     credential::{AccountRef, Environment, KeyId, KeyText},
-    policy::{AccountStatus, DAY_MS, EffectiveStatus, KeyStatus, Role, ScopeSet},
+    policy::{AccountStatus, DAY_MS, EffectiveStatus, KeyStatus, Role},
 };
 
-use super::support::{Shard, new_account, new_credential, new_key};
+use super::{
+    shorthand::{ids, scopes, shard_with_account},
+    support::{Shard, new_account, new_credential, new_key},
+};
 
 const OVERLAP_MS: u64 = 3_600_000;
 
@@ -40,29 +43,14 @@ fn rotated(shard: &Shard, key: &KeyRecord, rotation: NewRotation) -> (KeyRecord,
     }
 }
 
-fn read(shard: &Shard, key: &KeyRecord) -> KeyRecord {
-    match shard.ask(Query::Key(key.account, key.id())) {
-        Some(Found::Key(record)) => KeyRecord { scopes_last_used: None, ..record },
-        other => panic!("{other:?}"),
-    }
-}
-
 fn status(shard: &Shard, key: &KeyRecord) -> EffectiveStatus {
-    read(shard, key).grant().status_at(shard.now())
-}
-
-fn conflict(shard: &Shard, command: Command) -> String {
-    match shard.refused(command) {
-        Refusal::Conflict { detail, .. } => detail,
-        other => panic!("{other:?}"),
-    }
+    shard.read(key).grant().status_at(shard.now())
 }
 
 #[test]
 fn a_successor_has_the_rights_of_the_old_key_and_both_work_until_the_overlap_ends() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
-    let scopes = ScopeSet::parse(["contacts:read", "jobs:read"]).unwrap();
+    let (shard, account) = shard_with_account();
+    let scopes = scopes(&["contacts:read", "jobs:read"]);
     let (old, text) = shard.issue(account, NewKey { scopes: Some(scopes.clone()), ..new_key() });
     shard.advance(1_000);
     let (successor, new_text, now_old) = rotated(&shard, &old, overlap(OVERLAP_MS));
@@ -70,8 +58,8 @@ fn a_successor_has_the_rights_of_the_old_key_and_both_work_until_the_overlap_end
     assert_eq!((&successor.name, &successor.scopes, successor.environment), (&old.name, &scopes, old.environment));
     assert_eq!((successor.rotated_from, successor.rotated_to), (Some(old.digest), None));
     assert_eq!((now_old.rotated_from, now_old.rotated_to), (None, Some(successor.digest)));
-    assert_eq!(read(&shard, &old), now_old);
-    assert_eq!(read(&shard, &successor), successor);
+    assert_eq!(shard.read(&old), now_old);
+    assert_eq!(shard.read(&successor), successor);
     assert_eq!(successor.created_at, shard.now());
     shard.advance(OVERLAP_MS - 1);
     assert_eq!(status(&shard, &old), EffectiveStatus::Active);
@@ -82,19 +70,17 @@ fn a_successor_has_the_rights_of_the_old_key_and_both_work_until_the_overlap_end
 
 #[test]
 fn without_an_overlap_the_old_key_is_revoked_at_once() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let (successor, _, old) = rotated(&shard, &old, overlap(0));
     assert_eq!((old.status, old.revoked_at), (KeyStatus::Revoked, Some(shard.now())));
     assert_eq!(status(&shard, &successor), EffectiveStatus::Active);
-    assert!(conflict(&shard, Command::CancelRotation { account, key: old.id() }).contains("no longer works"));
+    assert!(shard.conflict(Command::CancelRotation { account, key: old.id() }).contains("no longer works"));
 }
 
 #[test]
 fn a_successor_lives_as_long_again_unless_something_else_is_said_and_an_overlap_lengthens_no_life() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let life = 10 * OVERLAP_MS;
     let (old, _) =
         shard.issue(account, NewKey { expires_at: Some(shard.now().saturating_add_millis(life)), ..new_key() });
@@ -108,8 +94,7 @@ fn a_successor_lives_as_long_again_unless_something_else_is_said_and_an_overlap_
 
 #[test]
 fn everybody_is_told_of_the_end_of_the_old_key() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let executed = shard.execute(rotate(account, old.id(), overlap(OVERLAP_MS))).unwrap();
     let Some(Answer::Rotated { record, .. }) = &executed.answer else { panic!("{executed:?}") };
@@ -130,7 +115,7 @@ fn a_key_with_a_successor_counts_neither_against_the_limit_nor_for_its_name() {
     assert!(matches!(shard.refused(more.clone()), Refusal::Conflict { .. }), "the successor has the name");
     let other = Command::IssueKey { account, key: NewKey { name: Some("other".into()), ..new_key() } };
     assert!(matches!(shard.refused(other), Refusal::LimitReached { limit: 1, .. }), "and counts");
-    shard.key(Command::RevokeKey { account, key: successor.id() });
+    shard.revoke(&successor);
     assert!(
         matches!(shard.refused(more.clone()), Refusal::Conflict { .. }),
         "the old key, which is left, has the name"
@@ -143,17 +128,16 @@ fn a_key_with_a_successor_counts_neither_against_the_limit_nor_for_its_name() {
 
 #[test]
 fn a_rotation_is_confirmed_or_cancelled_before_the_next() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let end = Some(shard.now().saturating_add_millis(100 * OVERLAP_MS));
     let (old, _) = shard.issue(account, NewKey { expires_at: end, ..new_key() });
     let (confirm, cancel) =
         (Command::ConfirmRotation { account, key: old.id() }, Command::CancelRotation { account, key: old.id() });
     for command in [&confirm, &cancel] {
-        assert!(conflict(&shard, command.clone()).contains("has no successor"));
+        assert!(shard.conflict(command.clone()).contains("has no successor"));
     }
     let (first, ..) = rotated(&shard, &old, overlap(OVERLAP_MS));
-    assert!(conflict(&shard, rotate(account, old.id(), overlap(0))).contains("has a successor already"));
+    assert!(shard.conflict(rotate(account, old.id(), overlap(0))).contains("has a successor already"));
     shard.advance(1_000);
 
     let executed = shard.execute(cancel.clone()).unwrap();
@@ -162,7 +146,7 @@ fn a_rotation_is_confirmed_or_cancelled_before_the_next() {
     assert_eq!((successor.id(), successor.revoked_at), (first.id(), Some(shard.now())));
     assert_eq!(executed.committed.outdated, [KvKey::grant(&old.digest), KvKey::grant(&first.digest)]);
     assert_eq!(status(&shard, &first), EffectiveStatus::Revoked);
-    assert!(conflict(&shard, cancel).contains("has no successor"));
+    assert!(shard.conflict(cancel).contains("has no successor"));
 
     let (second, ..) = rotated(&shard, &old, overlap(OVERLAP_MS));
     let confirmed = shard.key(confirm.clone());
@@ -175,43 +159,38 @@ fn a_rotation_is_confirmed_or_cancelled_before_the_next() {
 
 #[test]
 fn a_rotation_whose_successor_was_rotated_is_not_cancelled() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let (successor, ..) = rotated(&shard, &old, overlap(OVERLAP_MS));
     rotated(&shard, &successor, overlap(0));
     let cancel = Command::CancelRotation { account, key: old.id() };
-    assert!(conflict(&shard, cancel).contains("has been rotated itself"));
+    assert!(shard.conflict(cancel).contains("has been rotated itself"));
 }
 
 #[test]
 fn what_no_longer_works_has_no_successor() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let [revoked, disabled] = [0, 1].map(|_| shard.issue(account, new_key()).0);
     let end = shard.now().saturating_add_millis(1_000);
     let (expired, _) = shard.issue(account, NewKey { expires_at: Some(end), ..new_key() });
-    shard.key(Command::RevokeKey { account, key: revoked.id() });
-    let off = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account, key: disabled.id(), change: off });
+    shard.revoke(&revoked);
+    shard.set_disabled(&disabled, true);
     shard.advance(1_000);
     for (key, word) in [(revoked, "revoked"), (disabled, "disabled"), (expired, "expired")] {
         let before = shard.sql.dump();
-        assert!(conflict(&shard, rotate(account, key.id(), overlap(0))).contains(word));
+        assert!(shard.conflict(rotate(account, key.id(), overlap(0))).contains(word));
         assert_eq!(shard.sql.dump(), before);
     }
     let (admin, _) = shard.issue_credential(account, new_credential(Role::Admin));
-    assert!(conflict(&shard, rotate(account, admin.id(), overlap(0))).contains("credentials"));
+    assert!(shard.conflict(rotate(account, admin.id(), overlap(0))).contains("credentials"));
     let (used, _) = shard.issue(account, new_key());
     shard.execute(Command::RevokeAllKeys { account, environments: vec![Environment::Live] }).unwrap();
-    assert!(conflict(&shard, rotate(account, used.id(), overlap(0))).contains("revoked"));
+    assert!(shard.conflict(rotate(account, used.id(), overlap(0))).contains("revoked"));
 }
 
 #[test]
 fn rights_are_narrowed_on_the_way_and_not_widened_beyond_the_callers_own() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
-    let scopes = |names: &[&str]| ScopeSet::parse(names.iter().copied()).unwrap();
+    let (shard, account) = shard_with_account();
     let wide = NewKey { scopes: Some(scopes(&["contacts:read", "jobs:read"])), ..new_key() };
     let (old, _) = shard.issue(account, wide);
     let own = NewCredential { scopes: Some(scopes(&["contacts:read"])), ..new_credential(Role::Admin) };
@@ -229,8 +208,7 @@ fn rights_are_narrowed_on_the_way_and_not_widened_beyond_the_callers_own() {
 
 #[test]
 fn a_rotation_is_meant_for_a_version_and_a_repeated_one_gives_the_same_key() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let order = |version| Order {
         precondition: Precondition::Versions(vec![version]),
@@ -248,15 +226,11 @@ fn a_rotation_is_meant_for_a_version_and_a_repeated_one_gives_the_same_key() {
 
 #[test]
 fn the_audit_tells_of_both_keys() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let (successor, ..) = rotated(&shard, &old, overlap(OVERLAP_MS));
-    let page = Page { before: None, limit: 2 };
-    let Some(Found::Audit(entries, _)) = shard.ask(Query::Audit(account, AuditFilter::default(), page)) else {
-        panic!("no audit")
-    };
-    let [rotate, issue] = &entries[..] else { panic!("{entries:?}") };
+    let entries = shard.audit(account, AuditFilter::default());
+    let [.., issue, rotate] = &entries[..] else { panic!("{entries:?}") };
     assert!(issue.text.contains(r#""action":"key.issue""#), "{}", issue.text);
     assert!(issue.text.contains(&format!(r#""rotated_from":"{}""#, old.id())), "{}", issue.text);
     assert!(rotate.text.contains(r#""action":"key.rotate""#), "{}", rotate.text);
@@ -269,8 +243,7 @@ fn no_key_and_no_successor_outlives_the_longest_life() {
     let days = |days: u64| Some(shard.now().saturating_add_millis(days * DAY_MS));
     let set = |account, max_key_days| {
         let settings = SettingsChange { max_key_days: Edit::Set(max_key_days), ..SettingsChange::default() };
-        let change = AccountChange { settings, ..AccountChange::default() };
-        shard.execute(Command::ChangeAccount { account, change }).unwrap();
+        shard.change_settings(account, settings);
     };
     let account = shard.account(new_account("Acme")).id;
     let (forever, _) = shard.issue(account, new_key());
@@ -296,7 +269,7 @@ fn no_key_and_no_successor_outlives_the_longest_life() {
         assert!(matches!(refused, Refusal::Invalid { .. }), "{refused:?}");
     }
     assert_eq!(rotated(&shard, &forever, overlap(0)).0.expires_at, days(7));
-    assert_eq!(read(&shard, &forever).expires_at, None, "nothing is done to what there was");
+    assert_eq!(shard.read(&forever).expires_at, None, "nothing is done to what there was");
 }
 
 /// What a cache tells of a key that was used `age_ms` ago.
@@ -307,8 +280,7 @@ fn used(shard: &Shard, key: &KeyRecord, age_ms: u64) -> bool {
 
 #[test]
 fn an_overlap_from_the_first_use_begins_with_it_and_until_then_nothing_changes_for_the_old_key() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let end = Some(shard.now().saturating_add_millis(1_000 * OVERLAP_MS));
     let (old, _) = shard.issue(account, NewKey { expires_at: end, ..new_key() });
     let (other, _) = shard.issue(account, new_key());
@@ -317,11 +289,11 @@ fn an_overlap_from_the_first_use_begins_with_it_and_until_then_nothing_changes_f
     assert_eq!((old.expires_at, old.waiting_overlap_ms), (end, Some(OVERLAP_MS)));
     shard.advance(100 * OVERLAP_MS);
     assert!(!used(&shard, &old, 0) && !used(&shard, &other, 0), "neither its own use nor another's");
-    assert_eq!(read(&shard, &old).version, old.version);
+    assert_eq!(shard.read(&old).version, old.version);
 
     // It was used a second before the Authority hears of it.
     assert!(used(&shard, &successor, 1_000));
-    let begun = read(&shard, &old);
+    let begun = shard.read(&old);
     let ends = shard.now().saturating_add_millis(OVERLAP_MS - 1_000);
     assert_eq!((begun.expires_at, begun.waiting_overlap_ms), (Some(ends), None));
     assert!(begun.version > old.version);
@@ -330,23 +302,20 @@ fn an_overlap_from_the_first_use_begins_with_it_and_until_then_nothing_changes_f
     assert_eq!(shard.numbers(&feed), [sequence], "everybody is told");
     let outbox = format!("SELECT sequence FROM outbox WHERE kv_key = 'grant:{}'", old.digest.to_hex());
     assert_eq!(shard.numbers(&outbox), [sequence], "the mirror, too");
-    let page = Page { before: None, limit: 1 };
-    let Some(Found::Audit(entries, _)) = shard.ask(Query::Audit(account, AuditFilter::default(), page)) else {
-        panic!("no audit")
-    };
-    assert!(entries[0].text.contains(r#""action":"key.overlap""#), "{}", entries[0].text);
-    assert!(entries[0].text.contains(&format!(r#""credential":"{}""#, successor.id())), "{}", entries[0].text);
+    let audit = shard.audit(account, AuditFilter::default());
+    let told = &audit.last().unwrap().text;
+    assert!(told.contains(r#""action":"key.overlap""#), "{told}");
+    assert!(told.contains(&format!(r#""credential":"{}""#, successor.id())), "{told}");
 
     assert!(!used(&shard, &successor, 0), "it begins once");
-    assert_eq!(read(&shard, &old), begun);
+    assert_eq!(shard.read(&old), begun);
     shard.advance(OVERLAP_MS);
     assert_eq!(status(&shard, &old), EffectiveStatus::Expired);
 }
 
 #[test]
 fn without_an_overlap_the_first_use_of_the_successor_revokes_the_old_key() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let at_once = NewRotation { overlap_from: OverlapFrom::FirstUse, ..overlap(0) };
     let (successor, ..) = rotated(&shard, &old, at_once);
@@ -357,14 +326,13 @@ fn without_an_overlap_the_first_use_of_the_successor_revokes_the_old_key() {
 
 #[test]
 fn a_rotation_that_waits_for_the_first_use_is_cancelled_or_confirmed_as_any_other() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let end = Some(shard.now().saturating_add_millis(OVERLAP_MS));
     let (old, _) = shard.issue(account, NewKey { expires_at: end, ..new_key() });
     let waits = || NewRotation { overlap_from: OverlapFrom::FirstUse, ..overlap(5_000) };
     let (dropped, ..) = rotated(&shard, &old, waits());
     shard.execute(Command::CancelRotation { account, key: old.id() }).unwrap();
-    let cancelled = read(&shard, &old);
+    let cancelled = shard.read(&old);
     assert_eq!((cancelled.expires_at, cancelled.waiting_overlap_ms, cancelled.rotated_to), (end, None, None));
     assert!(!used(&shard, &dropped, 0));
     assert_eq!(status(&shard, &old), EffectiveStatus::Active);
@@ -377,42 +345,31 @@ fn a_rotation_that_waits_for_the_first_use_is_cancelled_or_confirmed_as_any_othe
     // Revoked alone meanwhile: the first use ends nothing more.
     let (old, _) = shard.issue(account, new_key());
     let (successor, ..) = rotated(&shard, &old, waits());
-    let revoked = shard.key(Command::RevokeKey { account, key: old.id() });
+    let revoked = shard.revoke(&old);
     shard.advance(1_000);
     assert!(!used(&shard, &successor, 0));
-    assert_eq!(read(&shard, &old), KeyRecord { waiting_overlap_ms: None, ..revoked });
+    assert_eq!(shard.read(&old), KeyRecord { waiting_overlap_ms: None, ..revoked });
 }
 
 #[test]
 fn a_first_use_that_could_not_be_noted_begins_nothing_and_the_next_one_does() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (old, _) = shard.issue(account, new_key());
     let waits = NewRotation { overlap_from: OverlapFrom::FirstUse, ..overlap(OVERLAP_MS) };
     let (successor, ..) = rotated(&shard, &old, waits);
     let used = [Use { digest: successor.digest, count: 1, age_ms: 0, scopes: 0 }];
-    let before = shard.sql.dump();
-    for statements in 0.. {
-        shard.sql.fail_after(Some(statements));
-        let outcome = rotation::used(&shard.sql, account.slot, &used, shard.now());
-        shard.sql.fail_after(None);
-        if outcome.is_ok() {
-            assert!(statements > 5, "{statements}");
-            break;
-        }
-        assert_eq!(shard.sql.dump(), before, "after {statements} statements");
-    }
-    assert!(read(&shard, &old).expires_at.is_some());
+    let statements = shard.fail_at_each_statement(|| rotation::used(&shard.sql, account.slot, &used, shard.now()));
+    assert!(statements > 5, "{statements}");
+    assert!(shard.read(&old).expires_at.is_some());
 }
 
 #[test]
 fn there_are_never_three_keys_in_place_of_one() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (first, _) = shard.issue(account, new_key());
     let (second, ..) = rotated(&shard, &first, overlap(OVERLAP_MS));
     for third in [overlap(1_000), NewRotation { overlap_from: OverlapFrom::FirstUse, ..overlap(0) }] {
-        let refused = conflict(&shard, rotate(account, second.id(), third));
+        let refused = shard.conflict(rotate(account, second.id(), third));
         assert!(refused.contains(&first.id().to_string()), "{refused}");
     }
     // In an emergency it goes at once.
@@ -424,31 +381,28 @@ fn there_are_never_three_keys_in_place_of_one() {
 
 #[test]
 fn keys_are_due_after_the_days_that_their_account_sets_and_until_they_have_a_successor() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let due = |account| {
         let filter = KeyFilter { due: true, ..KeyFilter::default() };
-        let page = Page { before: None, limit: 100 };
-        let Some(Found::Keys(keys, _)) = shard.ask(Query::Keys(account, filter, page)) else { panic!("no list") };
-        let Some(Found::Account(record)) = shard.ask(Query::Account(account)) else { panic!("no account") };
+        let keys = shard.listed(account, filter);
+        let record = shard.read_account(account);
         let days = record.settings.rotation_days;
         assert_eq!(record.keys_due, days.map(|_| keys.len() as u64));
         assert!(keys.iter().all(|key| key.rotation_due_at().is_some_and(|at| at <= shard.now())));
-        keys.into_iter().map(|key| key.id()).collect::<Vec<_>>()
+        ids(&keys)
     };
     let policy = |days| {
         let settings = SettingsChange { rotation_days: Edit::Set(days), ..SettingsChange::default() };
-        let change = AccountChange { settings, ..AccountChange::default() };
-        shard.execute(Command::ChangeAccount { account, change }).unwrap();
+        shard.change_settings(account, settings);
     };
     let (old, _) = shard.issue(account, new_key());
     shard.advance(89 * DAY_MS);
     let (young, _) = shard.issue(account, new_key());
     shard.issue_credential(account, new_credential(Role::Admin));
-    assert_eq!((due(account), read(&shard, &old).rotation_due_at()), (vec![], None), "no policy");
+    assert_eq!((due(account), shard.read(&old).rotation_due_at()), (vec![], None), "no policy");
     policy(Some(90));
     assert_eq!(due(account), []);
-    assert_eq!(read(&shard, &old).rotation_due_at(), Some(old.created_at.saturating_add_millis(90 * DAY_MS)));
+    assert_eq!(shard.read(&old).rotation_due_at(), Some(old.created_at.saturating_add_millis(90 * DAY_MS)));
     shard.advance(DAY_MS - 1);
     assert_eq!(due(account), []);
     shard.advance(1);
@@ -462,7 +416,7 @@ fn keys_are_due_after_the_days_that_their_account_sets_and_until_they_have_a_suc
     assert_eq!(due(account), [young.id()]);
     shard.execute(Command::CancelRotation { account, key: old.id() }).unwrap();
     assert_eq!(due(account), [young.id(), old.id()]);
-    shard.key(Command::RevokeKey { account, key: young.id() });
+    shard.revoke(&young);
     assert_eq!(due(account), [old.id()]);
     shard.advance(2 * DAY_MS);
     shard.execute(Command::RevokeAllKeys { account, environments: vec![Environment::Live] }).unwrap();
@@ -478,9 +432,7 @@ fn keys_are_due_after_the_days_that_their_account_sets_and_until_they_have_a_suc
 
 #[test]
 fn holders_rotate_their_own_keys_where_the_account_lets_them_and_nothing_else() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
-    let scopes = |names: &[&str]| ScopeSet::parse(names.iter().copied()).unwrap();
+    let (shard, account) = shard_with_account();
     let wide = || NewKey { scopes: Some(scopes(&["contacts:read", "jobs:read"])), ..new_key() };
     let [mine, other] = [0, 1].map(|_| shard.issue(account, wide()).0);
     let (credential, _) = shard.issue_credential(account, new_credential(Role::Admin));
@@ -496,8 +448,7 @@ fn holders_rotate_their_own_keys_where_the_account_lets_them_and_nothing_else() 
     assert!(matches!(mine_rotated(overlap(OVERLAP_MS)), Err(Refusal::InsufficientRole { .. })));
     assert_eq!(shard.sql.dump(), before);
     let settings = SettingsChange { holders_may_rotate: Edit::Set(true), ..SettingsChange::default() };
-    let change = AccountChange { settings, ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account, change }).unwrap();
+    shard.change_settings(account, settings);
 
     let before = shard.sql.dump();
     for command in [
@@ -525,7 +476,7 @@ fn holders_rotate_their_own_keys_where_the_account_lets_them_and_nothing_else() 
     shard.advance(OVERLAP_MS);
     assert_eq!(mine_rotated(overlap(OVERLAP_MS)).unwrap_err(), Refusal::Unauthenticated, "it no longer works");
     let status = AccountChange { status: Edit::Set(AccountStatus::Suspended), ..AccountChange::default() };
-    shard.execute(Command::ChangeAccount { account, change: status }).unwrap();
+    shard.change_account(account, status);
     let suspended = by(&other, rotate(account, other.id(), overlap(OVERLAP_MS)));
     assert!(matches!(suspended, Err(Refusal::AccountInactive { .. })), "{suspended:?}");
 }

@@ -7,13 +7,13 @@ use keygate::{
         audit::AuditFilter,
         command::{Command, Failure, NewCredential, Order, Refusal},
         query::{Found, Query},
-        sql::Sql,
     },
     policy::Role,
 };
 
 use super::{
-    admins::{PAGE, World, issued, needs, new_session},
+    admins::{World, issued, needs, new_session},
+    shorthand::ALL,
     support::{SLOT, new_credential},
 };
 
@@ -28,7 +28,7 @@ fn a_session_acts_for_its_actor_and_ends_after_15_minutes() {
     let key = issued(world.order(&session, world.issue()).unwrap());
     assert_eq!(key.created_by.as_deref(), Some("alice"));
     let Some(Found::Audit(entries, _)) =
-        world.ask(&session, &Query::Audit(world.own.id, AuditFilter::default(), PAGE)).unwrap()
+        world.ask(&session, &Query::Audit(world.own.id, AuditFilter::default(), ALL)).unwrap()
     else {
         panic!()
     };
@@ -75,9 +75,9 @@ fn a_session_mints_no_session_and_issues_nothing_that_administers_longer_than_it
 fn a_session_dies_with_the_credential_that_minted_it() {
     let world = World::new();
     let session = world.session(&world.admin);
-    world.set_disabled(&world.admin, true);
+    world.shard.set_disabled(&world.admin, true);
     assert!(!world.works(&session));
-    world.set_disabled(&world.admin, false);
+    world.shard.set_disabled(&world.admin, false);
     assert!(world.works(&session));
     world.order(&world.admin, world.revoke(&session)).unwrap();
     assert!(!world.works(&session), "revoked like a key");
@@ -111,9 +111,8 @@ fn sessions_that_ended_a_day_ago_go_a_few_with_each_new_one() {
     assert_eq!(count(), 6);
     world.session(&world.viewer);
     assert_eq!(count(), 3);
-    let plan = world.shard.sql.run(
-        "EXPLAIN QUERY PLAN SELECT digest FROM keys WHERE parent IS NOT NULL AND expires_at <= 1 ORDER BY expires_at LIMIT 8",
-        &[],
-    );
-    assert!(format!("{plan:?}").contains("keys_sessions"), "{plan:?}");
+    let plan = world
+        .shard
+        .explain("SELECT digest FROM keys WHERE parent IS NOT NULL AND expires_at <= 1 ORDER BY expires_at LIMIT 8");
+    assert!(plan.contains("keys_sessions"), "{plan}");
 }

@@ -9,10 +9,13 @@ use keygate::{
         sql::Sql,
     },
     credential::{AccountRef, Environment},
-    policy::{Access, ApiAccess, Catalogue, CatalogueEntry, ScopeSet},
+    policy::{Access, ApiAccess, Catalogue, CatalogueEntry},
 };
 
-use super::support::{Shard, new_account, new_key};
+use super::{
+    shorthand::{scopes, shard_with_account},
+    support::{Shard, new_account, new_key},
+};
 
 fn catalogue(entries: &[(&'static str, &[&'static str])]) -> Catalogue {
     let entries = entries.iter().map(|(resource, verbs)| CatalogueEntry {
@@ -21,10 +24,6 @@ fn catalogue(entries: &[(&'static str, &[&'static str])]) -> Catalogue {
         verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
     });
     Catalogue::new(entries.collect()).unwrap()
-}
-
-fn scopes(texts: &[&str]) -> ScopeSet {
-    ScopeSet::parse(texts.iter().copied()).unwrap()
 }
 
 fn levels(levels: &[(&str, &[&str])]) -> AccessLevels {
@@ -95,10 +94,10 @@ fn settings_are_kept_and_changed_one_by_one() {
         holders_may_rotate: true,
     };
     let account = shard.account(with(all.clone()));
-    let Some(Found::Account(read)) = shard.ask(Query::Account(account.id)) else { panic!("no account") };
+    let read = shard.read_account(account.id);
     assert_eq!((&read.settings, &read), (&all, &AccountRecord { keys_due: Some(0), ..account.clone() }));
     let plan = SettingsChange { plan: Edit::Set(None), ..SettingsChange::default() };
-    assert_eq!(changed(&shard, setting(account.id, plan)).settings, Settings { plan: None, ..all.clone() });
+    assert_eq!(shard.change_settings(account.id, plan).settings, Settings { plan: None, ..all.clone() });
     let nothing = shard.execute(setting(account.id, SettingsChange::default())).unwrap();
     assert!(nothing.committed.outdated.is_empty());
     let Some(Found::Scopes(Some(own))) = shard.ask(Query::Scopes(account.id)) else { panic!("no scopes") };
@@ -112,10 +111,10 @@ fn only_what_decisions_need_goes_into_the_feed() {
     let account = shard.account(new_account("Acme"));
     let rows = || shard.numbers("SELECT count(*) FROM feed");
     let plan = SettingsChange { plan: Edit::Set(Some("Connect".into())), ..SettingsChange::default() };
-    assert!(!changed(&shard, setting(account.id, plan)).account().explain_refusals);
+    assert!(!shard.change_settings(account.id, plan).account().explain_refusals);
     assert_eq!(rows(), [0]);
     let explain = SettingsChange { explain_refusals: Edit::Set(true), ..SettingsChange::default() };
-    assert!(changed(&shard, setting(account.id, explain)).account().explain_refusals);
+    assert!(shard.change_settings(account.id, explain).account().explain_refusals);
     assert_eq!(rows(), [1]);
 }
 
@@ -147,12 +146,11 @@ fn a_unique_name_is_that_of_one_active_key_in_its_environment() {
     let (second, _) = shard.issue(account, named("b"));
     assert_eq!(shard.key(rename(account, &first, Some("a"))).name.as_deref(), Some("a"));
     assert_eq!(conflict(shard.refused(rename(account, &second, Some("a")))), "name");
-    let change = KeyChange { disabled: Edit::Set(true), ..KeyChange::default() };
-    shard.key(Command::ChangeKey { account, key: first.id(), change });
+    shard.set_disabled(&first, true);
     assert_eq!(conflict(shard.refused(issue(named("a")))), "name");
 
     // Revoked and expired keys give their names back.
-    shard.key(Command::RevokeKey { account, key: first.id() });
+    shard.revoke(&first);
     let expires_at = Some(shard.now().saturating_add_millis(1_000));
     shard.issue(account, NewKey { expires_at, ..named("a") });
     assert_eq!(conflict(shard.refused(issue(named("a")))), "name");
@@ -177,13 +175,11 @@ fn whether_a_name_is_taken_is_answered_by_the_index_of_names() {
     let statements = shard.sql.statements.borrow().clone();
     let asked: Vec<&String> = statements.iter().filter(|statement| statement.contains("name = ?3")).collect();
     let [asked] = asked[..] else { panic!("{asked:?}") };
-    let parameters = [1_u32.into(), "live".into(), "a".into(), 0_u32.into(), 0_u32.into()];
-    let plan = shard.sql.run(&format!("EXPLAIN QUERY PLAN {asked}"), &parameters).unwrap();
-    let said = format!("{plan:?}");
+    let said = shard.explain(asked);
     let index = "USING INDEX keys_by_name (account=? AND environment=? AND name=? AND issued>?)";
     // What has a successor is looked up by its digest.
     let successor = "SEARCH successor USING PRIMARY KEY (digest=?)";
-    assert!(plan.len() == 3 && said.contains(index) && said.contains(successor), "{said}");
+    assert!(said.matches("Text(").count() == 3 && said.contains(index) && said.contains(successor), "{said}");
 }
 
 #[test]
@@ -199,8 +195,7 @@ fn a_key_gets_the_scopes_of_its_access_level_unless_it_names_its_own() {
     };
     let (full, _) = shard.issue(account, key(Some("Full"), None));
     assert_eq!((full.scopes.to_string().as_str(), full.access_level.as_deref()), ("*", Some("Full")));
-    let Some(Found::Key(read)) = shard.ask(Query::Key(account, full.id())) else { panic!("no key") };
-    assert_eq!(KeyRecord { scopes_last_used: None, ..read }, full);
+    assert_eq!(shard.read(&full), full);
     let (custom, _) = shard.issue(account, key(Some("Full"), Some(&["jobs:read"])));
     assert_eq!((custom.scopes.to_string().as_str(), custom.access_level.as_deref()), ("jobs:read", Some("Full")));
     let (plain, _) = shard.issue(account, key(None, None));
@@ -211,7 +206,7 @@ fn a_key_gets_the_scopes_of_its_access_level_unless_it_names_its_own() {
     assert_eq!(field, "access_level");
     assert_eq!(detail, "There is no access level \"full\"; the account has \"Full\", \"Read only\".");
     let required = SettingsChange { access_level_required: Edit::Set(true), ..SettingsChange::default() };
-    changed(&shard, setting(account, required));
+    shard.change_settings(account, required);
     assert_eq!(refused(key(None, Some(&["jobs:read"]))).0, "access_level");
     shard.issue(account, key(Some("Full"), None));
 }
@@ -234,19 +229,19 @@ fn scopes_must_stand_in_the_catalogue_in_force() {
     // The account's own replaces it.
     let own = catalogue(&[("jobs", &["run"]), ("contacts", &["read"])]);
     let change = SettingsChange { catalogue: Edit::Set(Some(own)), ..SettingsChange::default() };
-    changed(&shard, setting(account, change));
+    shard.change_settings(account, change);
     shard.issue(account, key(&["jobs:run"]));
     assert_eq!(refused(&shard, key(&["contacts:write"])).0, "scopes");
 
     // After a deploy with another catalogue, what the account has may not be in it any longer.
     let back = SettingsChange { catalogue: Edit::Set(None), ..SettingsChange::default() };
-    changed(&shard, setting(account, back));
+    shard.change_settings(account, back);
     shard.catalogue = catalogue(&[("jobs", &["run"])]);
     assert!(
         refused(&shard, new_key()).1.starts_with("the account's default_scopes: there is no scope `contacts:read`")
     );
     let plan = SettingsChange { plan: Edit::Set(Some("Connect".into())), ..SettingsChange::default() };
-    changed(&shard, setting(account, plan));
+    shard.change_settings(account, plan);
 }
 
 #[test]
@@ -274,13 +269,12 @@ fn default_scopes_and_access_levels_must_stand_in_the_catalogue() {
         settings: SettingsChange { access_levels: change.access_levels, ..own },
         ..AccountChange::default()
     };
-    changed(&shard, Command::ChangeAccount { account, change });
+    shard.change_account(account, change);
 }
 
 #[test]
 fn what_a_key_is_issued_with_never_changes() {
-    let shard = Shard::new();
-    let account = shard.account(new_account("Acme")).id;
+    let (shard, account) = shard_with_account();
     let (key, _) = shard.issue(account, new_key());
     let change = KeyChange { name: Edit::Set(Some("x".into())), fixed: Some("scopes"), ..KeyChange::default() };
     let before = shard.sql.dump();
@@ -315,10 +309,10 @@ fn access_is_asked_for_and_approved() {
         settings: SettingsChange { plan: Edit::Set(Some("Connect".into())), ..SettingsChange::default() },
         ..AccountChange::default()
     };
-    changed(&shard, Command::ChangeAccount { account, change: approve });
+    shard.change_account(account, approve);
     shard.issue(account, new_key());
     let withdraw = AccountChange { api_access: Edit::Set(api_access), ..AccountChange::default() };
-    changed(&shard, Command::ChangeAccount { account, change: withdraw });
+    shard.change_account(account, withdraw);
     issue();
     let elsewhere = AccountRef { number: 1, ..account };
     let unknown = Command::RequestAccess { account: elsewhere, environment: Environment::Live, note: None };

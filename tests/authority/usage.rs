@@ -3,20 +3,21 @@
 use keygate::{
     authority::{
         KeyFilter,
-        command::{Command, NewKey},
-        query::{Found, Page, Query},
+        command::NewKey,
+        query::{Found, Query},
         record::KeyRecord,
         sql::Sql,
         usage::{ROWS_MAX, ROWS_PER_ROUND, Tally, Use, WRITE_INTERVAL_MS, WRITE_ROUND_MS},
     },
     credential::Digest,
     json::ToJson,
-    policy::{ScopeSet, UnixMillis},
+    policy::{DAY_MS, UnixMillis},
 };
 
-use super::support::{Shard, new_account, new_key};
-
-pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+use super::{
+    shorthand,
+    support::{Shard, new_account, new_key},
+};
 
 #[test]
 fn the_first_use_is_written_at_once_and_what_follows_within_a_minute_waits() {
@@ -243,14 +244,10 @@ fn every_view_of_a_key_shows_its_last_use() {
     assert_eq!(used_at(&shard, &key), None);
     take(&shard, &mut Tally::default(), key.digest, 1, 250);
     let used = Some(UnixMillis::from_millis(shard.now().as_millis() - 250));
-    let Some(Found::Key(by_digest)) = shard.ask(Query::KeyByDigest(key.account, key.digest)) else { panic!("no key") };
-    assert_eq!(by_digest.last_used_at, used);
-    let page = Page { before: None, limit: 10 };
-    let Some(Found::Keys(listed, _)) = shard.ask(Query::Keys(key.account, Default::default(), page)) else {
-        panic!("no list")
-    };
+    assert_eq!(shard.read_by_digest(&key).last_used_at, used);
+    let listed = shard.listed(key.account, KeyFilter::default());
     assert_eq!(listed.iter().map(|key| key.last_used_at).collect::<Vec<_>>(), [used]);
-    let revoked = shard.key(Command::RevokeKey { account: key.account, key: key.id() });
+    let revoked = shard.revoke(&key);
     assert_eq!(revoked.last_used_at, used);
     assert_eq!(used_at(&shard, &key), used.map(UnixMillis::as_millis));
 }
@@ -272,7 +269,7 @@ fn by_scope(shard: &Shard, tally: &Tally, key: &KeyRecord) -> String {
 fn scopes_add_up_by_the_day_and_cost_no_row_more() {
     let shard = Shard::new();
     let account = shard.account(new_account("Acme"));
-    let scopes_of_key = ScopeSet::parse(["a:b", "c:d", "e:f"]).unwrap();
+    let scopes_of_key = shorthand::scopes(&["a:b", "c:d", "e:f"]);
     let (key, _) = shard.issue(account.id, NewKey { scopes: Some(scopes_of_key), ..new_key() });
     let mut tally = Tally::default();
     let told = |tally: &mut Tally, scopes: u128| {
@@ -303,11 +300,7 @@ fn scopes_add_up_by_the_day_and_cost_no_row_more() {
     let expected = r#"{"a:b":"2027-01-15","c:d":"2027-01-16","e:f":"2027-01-15"}"#;
     assert_eq!(by_scope(&shard, &tally, &key), expected);
     assert_eq!(by_scope(&shard, &Tally::default(), &key), expected);
-    let Some(Found::Keys(listed, _)) =
-        shard.ask(Query::Keys(account.id, KeyFilter::default(), Page { before: None, limit: 10 }))
-    else {
-        panic!("no list")
-    };
+    let listed = shard.listed(account.id, KeyFilter::default());
     assert_eq!(listed[0].scopes_last_used, None, "lists do not look for it");
 }
 
@@ -351,10 +344,7 @@ pub fn rows(shard: &Shard) -> Vec<i64> {
 }
 
 pub fn used_at(shard: &Shard, key: &KeyRecord) -> Option<u64> {
-    match shard.ask(Query::Key(key.account, key.id())) {
-        Some(Found::Key(key)) => key.last_used_at.map(UnixMillis::as_millis),
-        other => panic!("no key: {other:?}"),
-    }
+    shard.read(key).last_used_at.map(UnixMillis::as_millis)
 }
 
 pub fn day(at: UnixMillis) -> i64 {

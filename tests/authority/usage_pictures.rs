@@ -3,21 +3,20 @@
 use keygate::{
     authority::{
         KeyFilter,
-        query::{Found, Page, Query},
+        query::{Found, Query},
         record::KeyRecord,
         sql::{Sql, Value},
         usage::{Counted, Tally, Use, WRITE_INTERVAL_MS},
         usage_picture::{Per, UsagePicture},
     },
-    policy::{Reason, UnixMillis},
+    policy::{DAY_MS, Reason, UnixMillis},
 };
 
 use super::{
+    shorthand::HOUR_MS,
     support::{Shard, new_account},
-    usage::{DAY_MS, day, rows, shard, take, used_at},
+    usage::{day, rows, shard, take, used_at},
 };
-
-const HOUR_MS: u64 = 60 * 60 * 1_000;
 
 /// Tells of refusals.
 fn refuse(shard: &Shard, tally: &mut Tally, key: &KeyRecord, reason: Reason, count: u32, age_ms: u64) -> bool {
@@ -53,14 +52,10 @@ fn a_refusal_is_no_use() {
     assert_eq!(rows(&shard), [day(shard.now()), 0, 0]);
     assert_eq!(hours(&shard), ["8a2"]);
     let never = || {
-        let page = Page { before: None, limit: 10 };
         [(true, None), (false, Some(0)), (false, Some(1_900_000_000_000))].map(|(never_used, since)| {
             let unused_since = since.map(UnixMillis::from_millis);
             let filter = KeyFilter { never_used, unused_since, ..KeyFilter::default() };
-            match shard.ask(Query::Keys(key.account, filter, page)) {
-                Some(Found::Keys(keys, _)) => keys.len(),
-                other => panic!("{other:?}"),
-            }
+            shard.listed(key.account, filter).len()
         })
     };
     assert_eq!((used_at(&shard, &key), never()), (None, [1, 1, 1]));
