@@ -9,7 +9,7 @@ use web_sys::{Request, Response};
 
 use crate::http::{BODY_BYTES_MAX, Reply};
 
-use super::{glue, prepared::Prepared};
+use super::glue;
 
 /// Path and query of an absolute URL, as the runtime normalised it. The query is without `?`.
 pub(super) fn path_and_query(url: &str) -> (&str, &str) {
@@ -28,7 +28,8 @@ pub(super) fn header(request: &Request, name: &str) -> Option<String> {
 /// Our answer as the runtime's. An answer that the runtime refuses to build, which none of ours is, becomes an error
 /// that the entry answers with 503.
 pub(super) fn response(reply: &Reply) -> Result<Response, JsValue> {
-    Prepared::new(reply)?.response()
+    let body = (!reply.body.is_empty()).then(|| reply.body.as_ref());
+    glue::respond(reply.status, &glue::lines(&reply.headers)?, body)
 }
 
 /// What the runtime waits for. Boxed: what makes a promise of a future is in the WASM once, not once for each.

@@ -56,31 +56,34 @@ arm();
 
 export default {
   fetch(request, env, ctx) {
-    const answer = decided(request, env, ctx);
-    return answer instanceof Response ? answer : later(answer, request, env, ctx);
+    const { url, headers } = request;
+    const authorization = text(headers, "authorization");
+    const workspace = text(headers, "x-workspace-id");
+    const answer = decided(request, env, ctx, url, authorization, workspace);
+    // Texts are kept, for to ask the request for them again takes longer.
+    return answer instanceof Response ? answer : later(answer, [request, env, ctx, url, authorization, workspace]);
   },
 };
 
 /** What Rust says to a request, and to what KV has of its key once that was read. */
-function decided(request, env, ctx, mirrored) {
+function decided(request, env, ctx, url, authorization, workspace, mirrored) {
   try {
     if (wasm.criticalError) {
       new Entry(ctx, env);
       arm();
     }
-    const { url, headers } = request;
-    return decide(request, env, ctx, url, text(headers, "authorization"), text(headers, "x-workspace-id"), mirrored);
+    return decide(request, env, ctx, url, authorization, workspace, mirrored);
   } catch (error) {
     return died(error);
   }
 }
 
 /** What comes of an answer that is none yet. */
-async function later(answer, request, env, ctx) {
+async function later(answer, asked) {
   const by = Date.now() + DEADLINE_MS;
   if (answer instanceof Promise) answer = await settled(answer, DEADLINE_MS);
   if (typeof answer === "string") {
-    answer = decided(request, env, ctx, await mirrored(env, answer.split(" ")));
+    answer = decided(...asked, await mirrored(asked[1], answer.split(" ")));
     if (answer instanceof Promise) answer = await settled(answer, by - Date.now());
   }
   return delivered(answer);
@@ -96,7 +99,8 @@ function mirrored({ KEYGATE_KV: kv }, names) {
     };
     try {
       const reading = names.length > 1 ? kv.get(names) : kv.get(names[0]);
-      reading.then((found) => read(names.length > 1 ? names.map((name) => found.get(name)) : [found])).catch(() => read([]));
+      const failed = () => read([]);
+      reading.then((found) => read(names.length > 1 ? names.map((name) => found.get(name)) : [found]), failed);
     } catch {
       read([]);
     }

@@ -1,9 +1,14 @@
 // What Rust would otherwise say in many calls: each one, and each text that crosses, takes longer than what is done here.
 // Nothing here decides anything. Every promise settles, for whoever waits in Rust for one that does not is never freed.
 
-/** An answer without a body. It is given to many requests, so its headers refuse to be changed, as those of `fetch` do. */
+/** An answer. Without `body` it has none. */
+export function respond(status, lines, body = null) {
+  return new Response(body, { status, headers: headers(lines) });
+}
+
+/** One without a body that is given to many requests, so its headers refuse to be changed, as those of `fetch` do. */
 export function bareResponse(status, lines) {
-  const response = new Response(null, { status, headers: headers(lines) });
+  const response = respond(status, lines);
   Object.setPrototypeOf(response.headers, shared);
   return response;
 }

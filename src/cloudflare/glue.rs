@@ -10,7 +10,10 @@ use super::sql::JsSql;
 
 #[wasm_bindgen(module = "/src/cloudflare/glue.js")]
 extern "C" {
-    /// A `Response` without a body, of a status and [`lines`]. It can be given as often as it is needed.
+    /// A `Response` of a status, [`lines`] and a body.
+    #[wasm_bindgen(catch)]
+    pub(super) fn respond(status: u16, lines: &str, body: Option<&str>) -> Result<Response, JsValue>;
+    /// The same without a body. It can be given as often as it is needed.
     #[wasm_bindgen(catch, js_name = bareResponse)]
     pub(super) fn bare_response(status: u16, lines: &str) -> Result<Response, JsValue>;
     /// The same with a body.

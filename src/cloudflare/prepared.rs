@@ -1,8 +1,8 @@
 //! Answers that were given before.
 //!
-//! Each header of an answer crosses into JavaScript as two strings, which takes longer than the decision. What was made for
-//! one request is therefore kept, with the decision that it says, and serves every later one of the same key that is
-//! decided the same.
+//! Each header of an answer crosses into JavaScript, which takes longer than the decision. An answer is therefore kept, with
+//! the decision that it says, and serves every later request of the same key that is decided the same. Not the first one:
+//! what is kept is dearer to make and for V8 to look after, and of many keys an isolate sees one request.
 
 use std::cell::RefCell;
 
@@ -16,7 +16,7 @@ use crate::{
     policy::Decision,
 };
 
-use super::glue;
+use super::{convert, glue};
 
 /// What a key holder asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Form {
 }
 
 /// An answer, all in JavaScript, and as often as it is needed.
-pub(super) struct Prepared {
+struct Prepared {
     /// The answer without its body.
     bare: Response,
     /// None: `bare` is all of it, and serves every time.
@@ -48,7 +48,8 @@ struct Given {
     form: Form,
     in_grace: bool,
     decision: Decision,
-    answer: Prepared,
+    /// None: so far it was given once.
+    answer: Option<Prepared>,
 }
 
 /// So many answers are kept, about 1 KB each, in pairs. Which pair one belongs to depends on key and demand; a third one
@@ -63,13 +64,13 @@ thread_local! {
 impl Prepared {
     /// Makes an answer ready. One that the runtime refuses, which none of ours is, becomes an error that the entry answers
     /// with 503.
-    pub(super) fn new(reply: &Reply) -> Result<Self, JsValue> {
+    fn new(reply: &Reply) -> Result<Self, JsValue> {
         let bare = glue::bare_response(reply.status, &glue::lines(&reply.headers)?)?;
         Ok(Prepared { bare, body: (!reply.body.is_empty()).then(|| reply.body.as_ref().into()) })
     }
 
     /// The answer.
-    pub(super) fn response(&self) -> Result<Response, JsValue> {
+    fn response(&self) -> Result<Response, JsValue> {
         match &self.body {
             None => Ok(Clone::clone(&self.bare)),
             Some(body) => glue::with_body(body, &self.bare),
@@ -91,19 +92,24 @@ pub(super) fn answer(
         }
         let first = place(digest, form, &decision);
         let same = |given: &Given| given.form == form && given.in_grace == in_grace && given.decision == decision;
-        let mut kept = [first, first ^ 1].into_iter().filter_map(|place| given.get(place)?.as_deref());
-        if let Some(given) = kept.find(|given| same(given)) {
-            return given.answer.response();
+        let kept = [first, first ^ 1]
+            .into_iter()
+            .find(|at| given.get(*at).is_some_and(|given| given.as_deref().is_some_and(same)));
+        if let Some(Given { answer, .. }) = kept.and_then(|at| given.get_mut(at)?.as_deref_mut()) {
+            let answer = match answer {
+                Some(answer) => answer,
+                None => answer.insert(Prepared::new(&reply(&decision))?),
+            };
+            return answer.response();
         }
-        let answer = Prepared::new(&reply(&decision))?;
-        let response = answer.response();
+        let response = convert::response(&reply(&decision))?;
         if given.get(first).is_some_and(Option::is_some) {
             given.swap(first, first ^ 1);
         }
         if let Some(place) = given.get_mut(first) {
-            *place = Some(Box::new(Given { form, in_grace, decision, answer }));
+            *place = Some(Box::new(Given { form, in_grace, decision, answer: None }));
         }
-        response
+        Ok(response)
     })
 }
 

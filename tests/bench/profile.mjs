@@ -1,5 +1,6 @@
 // Where the CPU time of a request goes: takes samples of workerd's stacks with perf, in which V8 names what it has compiled,
 // and tells them apart by the innermost frame that says something. Called as: profile.mjs CASE...
+// (of Keygate, or of a peer: `js-kv:kv`).
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -37,13 +38,15 @@ const REST = "workerd and the kernel: everything else";
 
 const cases = process.argv.slice(2);
 const kv = startKvProcess();
-const keys = await makeKeys({ warm: 100, issued: 600, minted: cases.includes("kv") ? 30_000 : 100 });
+const keys = await makeKeys({ warm: 100, issued: 600, minted: cases.some((name) => name.endsWith("kv")) ? 30_000 : 100 });
 const build = join(import.meta.dirname, "build");
 const directory = temporaryDirectory("profile");
 const table = new Map();
 const inside = new Map();
 const totals = [];
-for (const [worker, name, bundle] of [["floor", "warm"], ...cases.map((name) => ["keygate", name, "keygate-names"])]) {
+const ours = (name) => ["keygate", name, "keygate-names"];
+const pairs = cases.map((name) => (name.includes(":") ? name.split(":") : ours(name)));
+for (const [worker, name, bundle] of [["floor", "warm"], ...pairs]) {
   const [pair] = await startPairs([[worker, name]], { keys, kv, build, bundle, v8Flags: ["--perf-basic-prof"] });
   const ask = async (count) => {
     for (let sent = 0; sent < count; sent += AT_ONCE) {
