@@ -8,14 +8,27 @@
 //   employee name, start date and end date, for a calendar.
 // - The list shows the current keys, and which fields each has.
 // - One key is revoked, or ALL keys, immediately; that cannot be undone.
-// It says nothing of a sandbox, limits, rotation, errors, feature flags or headers, so nothing is left for later.
+// It says nothing of a sandbox, limits, rotation, errors, feature flags or headers, so nothing is left for later. What a
+// company needs with keys that have no names is checked, too: to find one by whose it is and who added it, to replace it
+// without losing its choice of fields, to see what it is used for, and to clear up behind an Administrator who has left.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startApi } from "./harness/api.mjs";
 import { admin, createAccount, issueKey, listAll, transcript } from "./harness/client.mjs";
-import { constant401, problem, success } from "./harness/expect.mjs";
-import { administrator as holderOf, call as callAt, refusedOnceAnswered, startProduct } from "./harness/product.mjs";
+import { constant401, eventually, problem, success } from "./harness/expect.mjs";
+import {
+  administrator as holderOf,
+  call as callAt,
+  executed,
+  found,
+  from,
+  planned,
+  refusedOnceAnswered,
+  rotate,
+  rotated,
+  startProduct,
+} from "./harness/product.mjs";
 
 const API = "/hrwize/api/v2";
 const VERBS = ["create", "read", "update", "delete", "download"];
@@ -63,7 +76,7 @@ function hrwize({ url, headers }) {
 
 let api, server, company, path;
 /** Calls of the admin API by users of the company. */
-let administrator, employee;
+let administrator, employee, colleague;
 before(async () => {
   api = await startApi("hrwize", hrwize);
   server = await startProduct({ UPSTREAM: api.url });
@@ -98,6 +111,7 @@ describe("configuring it", () => {
     const session = async (role, actor) =>
       holderOf(server, success(await holderOf(server, page)("POST", `${path}/sessions`, { role, actor }), 201));
     administrator = await session("admin", "ada");
+    colleague = await session("admin", "carla");
     employee = await session("viewer", "boris");
   });
 });
@@ -248,6 +262,115 @@ test("the list shows the current keys, and which fields each may see", async () 
   const keys = await current();
   assert.ok(keys.some(({ fields }) => Object.keys(fields).length === 0), "and those that see all");
   assert.ok(keys.every(({ id, status }) => status === "active" && id !== gone.id));
+});
+
+describe("keeping keys that have no names", () => {
+  const CHOICE = { employees: ["id", "employee_name"] };
+  const show = async (filter) => (await found(server, path, filter)).map(({ id }) => id);
+  const ids = (keys) => keys.map(({ id }) => id);
+  let payroll, calendar;
+  before(async () => {
+    payroll = await add({ scopes: ["employees:read"], fields: CHOICE, owner: "payroll" });
+    calendar = await add({ scopes: ["employee_time_off:read"], owner: "front-desk", description: "Calendar in the lobby" });
+  });
+
+  test("they are found by whose they are, who added them, and what they may do", async () => {
+    const fields = { environment: "live", scopes: ["employees:*"], owner: "payroll" };
+    const theirs = success(await colleague("POST", `${path}/keys`, fields), 201);
+    assert.deepEqual(await show({ owner: "payroll" }), [theirs.id, payroll.id]);
+    assert.deepEqual(await show({ owner: "payroll", created_by: "ada" }), [payroll.id]);
+    assert.deepEqual(await show({ owner: "payroll", scope: "employees:delete" }), [theirs.id]);
+    assert.deepEqual(await show({ created_by: "carla" }), [theirs.id]);
+    assert.deepEqual(await show({ created_by: "boris" }), []);
+    // A department that has another name now, or hands a key over.
+    success(await colleague("PATCH", `${path}/keys/${theirs.id}`, { owner: "people-team" }));
+    assert.deepEqual([await show({ owner: "payroll" }), await show({ owner: "people-team" })], [[payroll.id], [theirs.id]]);
+    success(await colleague("POST", `${path}/keys/${theirs.id}/revoke`));
+    assert.deepEqual(await show({ owner: "people-team", status: "active" }), []);
+  });
+
+  test("an Administrator replaces one, and another confirms it: its rights and its choice of fields stay", async () => {
+    problem(await rotate(employee, `${path}/keys/${payroll.id}`, { overlap: 60 }), 403, "insufficient_role");
+    const beyond = { overlap: 60, fields: { employee_time_off: ["reason"] } };
+    const unreached = await rotate(administrator, `${path}/keys/${payroll.id}`, beyond);
+    problem(unreached, 400, "invalid_request", { field: "fields" });
+    const next = await rotated(administrator, `${path}/keys/${payroll.id}`, { overlap: 86_400 });
+    assert.deepEqual([next.fields, next.scopes, next.owner], [CHOICE, ["employees:read"], "payroll"]);
+    for (const key of [payroll, next]) {
+      const { rows, told } = await lets(key, EMPLOYEES);
+      assert.deepEqual([rows[0], JSON.parse(told)], [{ id: 1, employee_name: "Ada" }, CHOICE]);
+    }
+    const confirm = () => colleague("POST", `${path}/keys/${payroll.id}/rotate/confirm?wait=effective`);
+    await refusedOnceAnswered(server, (edge) => callAt(edge, payroll, "GET", EMPLOYEES), confirm);
+    await lets(next, EMPLOYEES);
+    const entries = success(await admin(server, "GET", `${path}/audit?subject=${payroll.id}`)).data;
+    assert.deepEqual(entries.map(({ action, actor }) => [action, actor]), [
+      ["key.confirm", "carla"],
+      ["key.rotate", "ada"],
+      ["key.issue", "ada"],
+    ]);
+    payroll = next;
+  });
+
+  test("a wider or narrower choice of fields is a matter of the next key, never of this one", async () => {
+    problem(await administrator("PATCH", `${path}/keys/${payroll.id}`, { fields: {} }), 409, "conflict", { field: "fields" });
+    const choice = { overlap: 60, fields: { employees: ["id"] } };
+    const narrower = await rotated(administrator, `${path}/keys/${payroll.id}`, choice);
+    assert.deepEqual((await lets(narrower, EMPLOYEES)).rows, [{ id: 1 }, { id: 2 }]);
+    assert.deepEqual((await lets(payroll, EMPLOYEES)).told, JSON.stringify(CHOICE), "as it was");
+    success(await administrator("POST", `${path}/keys/${payroll.id}/rotate/cancel?wait=effective`));
+    constant401(await call(narrower, "GET", EMPLOYEES));
+  });
+
+  test("salaries are read from the company's own network alone, however an address is written", async () => {
+    const wages = await add({ scopes: ["employees:read"], allowed_ips: ["192.0.2.0/25"], owner: "payroll" });
+    for (const inside of ["192.0.2.127", "::ffff:192.0.2.1"]) {
+      assert.deepEqual((await lets(wages, EMPLOYEES, from(inside))).rows, ROWS.employees);
+    }
+    const arrived = api.seen.length;
+    for (const outside of ["192.0.2.128", "::ffff:192.0.3.1", "2001:db8::1"]) {
+      problem(await call(wages, "GET", EMPLOYEES, from(outside)), 403, "ip_not_allowed");
+    }
+    problem(await call(wages, "GET", EMPLOYEES), 403, "ip_not_allowed");
+    assert.equal(api.seen.length, arrived, "HRWize hears of none");
+  });
+
+  test("who may only look sees how a key is used, and why it was refused, in numbers and as a picture", async () => {
+    for (let n = 0; n < 3; n += 1) await lets(calendar, TIME_OFF);
+    for (let n = 0; n < 2; n += 1) assert.equal((await call(calendar, "GET", EMPLOYEES)).status, 403);
+    await eventually(async () => {
+      // An isolate tells what it has seen with the next lease that it needs.
+      await lets(payroll, EMPLOYEES);
+      const { allowed, refused, buckets } = success(await employee("GET", `${path}/keys/${calendar.id}/usage?per=day`));
+      assert.deepEqual([allowed, refused, buckets.length], [3, { insufficient_scope: 2 }, 90]);
+    }, 20_000);
+    const picture = await employee("GET", `${path}/keys/${calendar.id}/usage.svg?per=day`);
+    assert.deepEqual([picture.status, picture.headers["content-type"]], [200, "image/svg+xml"]);
+    assert.match(picture.text, /At least 3 calls allowed, 2 refused\. insufficient_scope 2\./);
+    const { last_used_at, scopes_last_used } = success(await employee("GET", `${path}/keys/${calendar.id}`));
+    assert.deepEqual(scopes_last_used, { "employee_time_off:read": last_used_at.slice(0, 10) });
+  });
+
+  test("what an Administrator added who has left is planned, shown, and revoked in the name of who orders it", async () => {
+    const issue = () => colleague("POST", `${path}/keys`, { environment: "live", scopes: ["employees:read"] });
+    const theirs = [];
+    for (let n = 0; n < 3; n += 1) theirs.push(success(await issue(), 201));
+    const filter = { created_by: "carla", status: "active" };
+    problem(await employee("POST", `${path}/keys/plans`, { filter }), 403, "insufficient_role");
+    const { plan, keys } = await planned(server, administrator, path, filter);
+    assert.deepEqual(ids(keys).sort(), ids(theirs).sort());
+    for (const key of theirs) await lets(key, EMPLOYEES);
+    const { progress, created_by } = await executed(administrator, path, plan);
+    assert.deepEqual([progress, created_by], [{ revoked: 3, skipped: 0, remaining: 0 }, "ada"]);
+    await eventually(async () => {
+      for (const edge of Object.values(server.edges)) {
+        for (const key of theirs) constant401(await callAt(edge, key, "GET", EMPLOYEES));
+      }
+    });
+    await lets(payroll, EMPLOYEES);
+    const entries = await listAll(server, `${path}/audit?action=key.revoke&actor=ada`);
+    for (const { id } of theirs) assert.ok(entries.some(({ subject }) => subject === id));
+  });
 });
 
 describe("revoking", () => {

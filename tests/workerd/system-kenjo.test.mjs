@@ -3,16 +3,18 @@
 //
 // Of its column this checks: who administers, what a key belongs to, the activation from the request to the approval with
 // a plan, the sandbox, the alias, that a key is shown once, access levels with permissions and restrictions of a key's
-// own, how many keys there can be, and the public API beside the keys. To come: that support is told of a request by
-// itself, which needs webhooks; until then it reads the list of accounts.
+// own, how many keys there can be, and the public API beside the keys. Of how long keys live and how they are replaced its
+// pages say nothing; here none lives longer than a year, and what replaces one has its alias, its access level and its
+// place among the five. To come: that support is told of a request by itself, which needs webhooks; until then it reads
+// the list of accounts.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startApi } from "./harness/api.mjs";
 import { admin, createAccount, issueKey, listAll } from "./harness/client.mjs";
-import { constant401, problem, success } from "./harness/expect.mjs";
+import { constant401, eventually, problem, success } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
-import { administrator, call, startProduct } from "./harness/product.mjs";
+import { administrator, call, found, from, rotate, rotated, startProduct } from "./harness/product.mjs";
 
 /** Each resource of the default access level, and where it is. */
 const PATHS = {
@@ -26,12 +28,14 @@ const PATHS = {
   "custom-field": "/kenjo/custom-fields",
 };
 const RESOURCES = Object.keys(PATHS);
+const DAY_MS = 24 * 60 * 60 * 1_000;
 
 const COMPANY = {
   name: "Acme",
   api_access: { live: "off", test: "off" },
   name_policy: "unique",
   max_active_keys: 5,
+  max_key_days: 365,
   access_level_required: true,
   access_levels: {
     Default: { description: "Reads and writes everything", scopes: RESOURCES.map((resource) => `${resource}:*`) },
@@ -209,6 +213,88 @@ describe("a key", () => {
     problem(await call(server, portal, "GET", PATHS.company), 403, "account_inactive");
     await approve({ live: "active", test: "active" });
     await reaches("production", portal, "GET", PATHS.company);
+  });
+});
+
+describe("how long a key lives", () => {
+  const OFFICE = "2001:db8:77::/48";
+  const inDays = (days) => new Date(Date.now() + days * DAY_MS).toISOString();
+  const aliases = async (filter) => (await found(server, account(), filter)).map(({ name }) => name);
+  const read = async ({ id }) => success(await viewer("GET", `${account()}/keys/${id}`));
+  let payroll, trial;
+  before(async () => {
+    for (const key of await found(server, account(), { status: "active" })) await revoke(key);
+    payroll = success(await generate("live", "Payroll"), 201);
+  });
+
+  test("is a year at most, also where nothing is said", async () => {
+    assert.equal(Date.parse(payroll.expires_at) - Date.parse(payroll.created_at), 365 * DAY_MS);
+    const longer = await generate("live", "For ever", { expires_at: inDays(366) });
+    problem(longer, 400, "invalid_request", { field: "expires_at", detail: /at most 365 days ahead/ });
+    trial = success(await generate("test", "Trial", { expires_at: inDays(30), access_level: "Org chart" }), 201);
+    assert.ok(Math.abs(Date.parse(trial.expires_at) - Date.now() - 30 * DAY_MS) < 60_000);
+  });
+
+  test("ends by itself: then it is refused, its alias is free, and it is not one of the five", async () => {
+    const brief = success(await generate("live", "Import", { expires_at: inDays(1_500 / DAY_MS) }), 201);
+    await reaches("production", brief, "GET", PATHS.company);
+    problem(await generate("live", "Import"), 409, "conflict", { field: "name" });
+    await eventually(async () => constant401(await call(server, brief, "GET", PATHS.company)));
+    assert.ok(Date.now() >= Date.parse(brief.expires_at));
+    assert.deepEqual(await aliases({ status: "expired" }), ["Import"]);
+    for (const alias of ["Import", "Two", "Three", "Four"]) success(await generate("live", alias), 201);
+    problem(await generate("live", "Six"), 409, "limit_reached");
+  });
+
+  test("begins anew with what replaces it, which has its alias, level and place though all five are taken", async () => {
+    problem(await rotate(viewer, `${account()}/keys/${payroll.id}`, { overlap: 0 }), 403, "insufficient_role");
+    const beyond = await rotate(accountAdmin, `${account()}/keys/${payroll.id}`, { overlap: 60, expires_at: inDays(366) });
+    problem(beyond, 400, "invalid_request", { field: "expires_at" });
+    const next = await rotated(accountAdmin, `${account()}/keys/${payroll.id}`, { overlap: 7 * 86_400 });
+    assert.deepEqual([next.name, next.access_level, next.scopes], ["Payroll", "Default", payroll.scopes]);
+    assert.equal(Date.parse(next.expires_at) - Date.parse(next.created_at), 365 * DAY_MS);
+    for (const key of [payroll, next]) await reaches("production", key, "POST", PATHS.calendar);
+    assert.deepEqual(await aliases({ name_contains: "PAYROLL", status: "active" }), ["Payroll", "Payroll"]);
+    problem(await generate("live", "Six"), 409, "limit_reached", { detail: /5/ });
+    success(await accountAdmin("POST", `${account()}/keys/${payroll.id}/rotate/confirm?wait=effective`));
+    constant401(await call(server, payroll, "GET", PATHS.company));
+    problem(await generate("live", "Payroll"), 409, "conflict", { field: "name" });
+    payroll = next;
+  });
+
+  test("is not changed by a replacement that was dropped, in the sandbox as in production", async () => {
+    const tried = await rotated(accountAdmin, `${account()}/keys/${trial.id}`, { overlap: 86_400 });
+    assert.match(tried.key, /^kg_test_/);
+    await reaches("sandbox", tried, "GET", PATHS.team);
+    assert.equal((await read(trial)).expires_at, tried.overlap_ends_at);
+    success(await accountAdmin("POST", `${account()}/keys/${trial.id}/rotate/cancel?wait=effective`));
+    constant401(await call(server, tried, "GET", PATHS.team));
+    assert.equal((await read(trial)).expires_at, trial.expires_at, "its own end again");
+    await reaches("sandbox", trial, "GET", PATHS.team);
+  });
+
+  test("can be restricted to the company's own network, and what replaces it is", async () => {
+    await revoke((await found(server, account(), { name_contains: "four" }))[0]);
+    const [office, home] = [from("2001:db8:77:4::1"), from("2001:db8:78::1")];
+    const inside = success(await generate("live", "Office", { allowed_ips: [OFFICE] }), 201);
+    const next = await rotated(accountAdmin, `${account()}/keys/${inside.id}`, { overlap: 3_600 });
+    for (const key of [inside, next]) {
+      assert.deepEqual(key.allowed_ips, [OFFICE]);
+      assert.equal((await call(server, key, "GET", PATHS.employee, office)).status, 200);
+      problem(await call(server, key, "GET", PATHS.employee, home), 403, "ip_not_allowed");
+      problem(await call(server, key, "GET", PATHS.employee), 403, "ip_not_allowed");
+    }
+  });
+
+  test("and what it may do, is how its admins find one among the others", async () => {
+    assert.deepEqual(await aliases({ environment: "test", status: "active" }), ["Trial"]);
+    assert.deepEqual(await aliases({ expires_before: inDays(31), status: "active", environment: "test" }), ["Trial"]);
+    const soon = await aliases({ expires_before: inDays(31), environment: "live", status: "active" });
+    assert.deepEqual(soon, ["Office"], "the old one, while it is replaced");
+    const writers = await aliases({ scope: "employee:write", status: "active", environment: "live" });
+    assert.deepEqual(writers, ["Office", "Office", "Payroll", "Three", "Two", "Import"]);
+    assert.deepEqual(await aliases({ scope: "employee:write", environment: "test", status: "active" }), []);
+    assert.deepEqual(await aliases({ scope: "employee:read", environment: "test", status: "active" }), ["Trial"]);
   });
 });
 

@@ -1,15 +1,27 @@
 // A recruiting API with scoped keys: any number of them, each with the scopes that it was created with.
 //
 // Of its column this checks: what a key belongs to, that it is shown once, all scopes, that none need be given and none
-// can be changed, that there is no limit, revocation "instantly", the errors, and the header. To come: the quarter after
-// which a key is replaced, which needs rotation; that keys have no expiry is checked.
+// can be changed, that there is no limit, revocation "instantly", the errors, and the header; that a key has no expiry, and
+// is replaced every quarter, which with any number of keys their holders do themselves; and how keys that nobody needs are
+// found and revoked.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { admin, createAccount, issueKey, listAll, transcript, whoami } from "./harness/client.mjs";
-import { constant401, problem, success } from "./harness/expect.mjs";
+import { constant401, eventually, problem, success } from "./harness/expect.mjs";
 import { forgedKey, mintKey } from "./harness/mint.mjs";
-import { administrator, call, refusedOnceAnswered, startProduct } from "./harness/product.mjs";
+import {
+  administrator,
+  call,
+  executed,
+  found,
+  from,
+  inDays,
+  planned,
+  refusedOnceAnswered,
+  rotateOwn,
+  startProduct,
+} from "./harness/product.mjs";
 
 const entry = (resource, description, verbs = ["read", "write"]) => ({ resource, description, verbs });
 
@@ -33,20 +45,27 @@ const REQUESTS = CATALOGUE.flatMap(({ resource, verbs }) => {
   return verbs.includes("write") ? [...reads, ...writes] : reads;
 });
 
-let server, organisation, by, other;
+const QUARTER_DAYS = 91;
+
+let server, organisation, by, viewer, other;
 
 before(async () => {
   server = await startProduct();
-  organisation = await createAccount(server, { name: "Acme", scopes: CATALOGUE });
-  by = administrator(server, await issueKey(server, organisation, { environment: "admin", role: "admin" }));
+  const policy = { rotation_days: QUARTER_DAYS, holders_may_rotate: true };
+  organisation = await createAccount(server, { name: "Acme", scopes: CATALOGUE, ...policy });
+  const holder = async (role) => administrator(server, await issueKey(server, organisation, { environment: "admin", role }));
+  [by, viewer] = [await holder("admin"), await holder("viewer")];
   other = await createAccount(server, { name: "Globex", scopes: CATALOGUE });
 });
 after(() => server?.stop());
 
-const keys = () => `/accounts/${organisation.id}/keys`;
+const account = () => `/accounts/${organisation.id}`;
+const keys = () => `${account()}/keys`;
 const post = (fields) => by("POST", keys(), { environment: "live", ...fields });
 const create = async (scopes) => success(await post({ scopes }), 201);
-const jobs = (key, edge = server) => call(edge, key, "GET", "/recruiting/v1/jobs");
+const jobs = (key, edge = server, headers = {}) => call(edge, key, "GET", "/recruiting/v1/jobs", headers);
+const read = async ({ id }) => success(await viewer("GET", `${keys()}/${id}`));
+const show = async (filter) => (await found(server, account(), filter)).map(({ id }) => id);
 const without = (answer, scope) => problem(answer, 403, "insufficient_scope", { demanded: scope, missing: [scope] });
 
 describe("scopes", () => {
@@ -131,6 +150,116 @@ describe("a key", () => {
     const revoke = () => by("POST", `${keys()}/${key.id}/revoke?wait=effective`);
     await refusedOnceAnswered(server, (edge) => jobs(key, edge), revoke);
     for (const edge of Object.values(server.edges)) assert.equal((await jobs(sibling, edge)).status, 200);
+  });
+});
+
+describe("every quarter", () => {
+  const [runner, elsewhere] = [from("198.51.100.7"), from("198.51.100.8")];
+  const fields = { scopes: ["jobs:read", "jobs:write", "candidates:read"], tags: ["ci"], allowed_ips: ["198.51.100.7"] };
+  let pipeline, successor, bystander;
+  before(async () => {
+    bystander = await create(["jobs:read"]);
+    pipeline = success(await post({ name: "Nightly sync", ...fields }), 201);
+  });
+
+  test("each key is due for a successor, and none before", async () => {
+    const seen = async () => {
+      const due = await show({ due: true, tag: "ci" });
+      return [due, success(await viewer("GET", account())).keys_due];
+    };
+    const active = (await show({ status: "active" })).length;
+    assert.deepEqual(await inDays(server, QUARTER_DAYS - 1, seen), [[], 0]);
+    assert.deepEqual(await inDays(server, QUARTER_DAYS + 1, seen), [[pipeline.id], active]);
+    assert.ok(active > 120, "as many as the organisation likes");
+  });
+
+  test("a pipeline has its own key succeeded, from its own address alone, and with no more than it may itself", async () => {
+    const usual = { overlap: 86_400, overlap_from: "first_use" };
+    const ask = (body, headers = runner) => rotateOwn(server, pipeline, { ...usual, ...body }, headers);
+    for (const headers of [elsewhere, {}]) problem(await ask({}, headers), 403, "ip_not_allowed");
+    const wider = { demanded: "jobs:read reports:read", missing: ["reports:read"] };
+    problem(await ask({ scopes: ["jobs:read", "reports:read"] }), 403, "insufficient_scope", wider);
+    problem(await ask({ allowed_ips: null }), 400, "invalid_request", { field: "allowed_ips" });
+    assert.equal((await read(pipeline)).rotated_to, null);
+    // It no longer writes, and has not for a while.
+    successor = success(await ask({ scopes: ["jobs:read", "candidates:read"] }), 201);
+    assert.deepEqual([successor.name, successor.tags, successor.allowed_ips], ["Nightly sync", ["ci"], fields.allowed_ips]);
+    assert.deepEqual([successor.scopes, successor.created_by], [["jobs:read", "candidates:read"], pipeline.id]);
+    assert.deepEqual(await inDays(server, QUARTER_DAYS - 1, () => show({ due: true })), []);
+  });
+
+  test("the old one goes on until the new one is used, and then for a day", async () => {
+    const waiting = await read(pipeline);
+    assert.deepEqual([waiting.expires_at, waiting.overlap_from, successor.overlap_ends_at], [null, "first_use", null]);
+    for (const edge of Object.values(server.edges)) assert.equal((await jobs(pipeline, edge, runner)).status, 200);
+    const used = Date.now();
+    assert.equal((await jobs(successor, server, runner)).status, 200);
+    problem(await jobs(successor, server, elsewhere), 403, "ip_not_allowed");
+    without(await call(server, successor, "POST", "/recruiting/v1/jobs", runner), "jobs:write");
+    const { expires_at } = await eventually(async () => {
+      const now = await read(pipeline);
+      assert.notEqual(now.expires_at, null);
+      return now;
+    }, 20_000);
+    const overlap = Date.parse(expires_at) - used;
+    assert.ok(overlap >= 86_400_000 - 100 && overlap <= 86_400_000 + 2_000, `${overlap} ms`);
+    assert.equal((await jobs(pipeline, server, runner)).status, 200);
+    problem(await rotateOwn(server, successor, { overlap: 60 }, runner), 409, "conflict", { detail: new RegExp(pipeline.id) });
+  });
+
+  test("how often each was used, and refused for want of a scope or from another address, is there to be seen", async () => {
+    await eventually(async () => {
+      // An isolate tells what it has seen with the next lease that it needs.
+      assert.equal((await jobs(bystander)).status, 200);
+      const { allowed, refused } = success(await viewer("GET", `${keys()}/${successor.id}/usage`));
+      assert.deepEqual([allowed, refused], [1, { ip_not_allowed: 1, insufficient_scope: 1 }]);
+    }, 20_000);
+  });
+});
+
+describe("keys that nobody needs", () => {
+  const tag = "experiment";
+  let unused, used, writer;
+  before(async () => {
+    const issue = async (scopes) => success(await post({ scopes, tags: [tag] }), 201);
+    unused = await Promise.all(Array.from({ length: 5 }, () => issue(["jobs:read"])));
+    [used, writer] = [await issue(["jobs:read"]), await issue(["jobs:*"])];
+    for (const key of [used, writer]) assert.equal((await jobs(key)).status, 200);
+  });
+
+  test("are found by their tag, what they may do, and that they were never used", async () => {
+    const ids = (all) => all.map(({ id }) => id).sort();
+    assert.deepEqual((await show({ tag })).sort(), ids([...unused, used, writer]));
+    assert.deepEqual(await show({ tag, scope: "jobs:write" }), [writer.id]);
+    await eventually(async () => {
+      assert.deepEqual((await show({ tag, never_used: true })).sort(), ids(unused));
+    }, 20_000);
+    const { never_used, unused: stale } = success(await viewer("GET", `${keys()}/stale?unused_days=1`));
+    assert.deepEqual([never_used.count, stale.count], [0, 0], "all are of today");
+    const tomorrow = await inDays(server, 2, () => viewer("GET", `${keys()}/stale?unused_days=1`));
+    assert.ok(success(tomorrow).never_used.count >= unused.length);
+  });
+
+  test("are planned to be revoked, looked through, and revoked; one that is in use after all goes on", async () => {
+    const filter = { tag, never_used: true };
+    const forbidden = await viewer("POST", `${keys()}/plans`, { filter });
+    problem(forbidden, 403, "insufficient_role");
+    const { plan, keys: listed } = await planned(server, by, account(), filter);
+    assert.deepEqual([plan.counts.total, listed.length, plan.truncated], [unused.length, unused.length, false]);
+    // Somebody looks through them, and knows one that is needed.
+    assert.equal((await by("POST", `${keys()}/plans/${plan.id}/cancel`)).json.state, "cancelled");
+    const [kept, ...gone] = unused;
+    assert.equal((await jobs(kept)).status, 200);
+    await eventually(async () => assert.ok(!(await show(filter)).includes(kept.id)), 20_000);
+    const next = await planned(server, by, account(), filter);
+    assert.deepEqual(next.keys.map(({ id }) => id).sort(), gone.map(({ id }) => id).sort());
+    const { progress } = await executed(by, account(), next.plan);
+    assert.deepEqual(progress, { revoked: gone.length, skipped: 0, remaining: 0 });
+    await eventually(async () => {
+      for (const edge of Object.values(server.edges)) for (const key of gone) constant401(await jobs(key, edge));
+    });
+    for (const key of [kept, used, writer]) assert.equal((await jobs(key)).status, 200);
+    assert.deepEqual((await show({ tag, status: "revoked" })).sort(), gone.map(({ id }) => id).sort());
   });
 });
 

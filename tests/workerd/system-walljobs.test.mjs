@@ -7,6 +7,8 @@
 // - `X-Workspace-ID: ws_…` on most endpoints; optional when the key has a single workspace, which is then used; ids from
 //   their `GET /v1/workspaces`, which is `GET /_keygate/workspaces` here.
 // - Revoking one key: immediately invalidated, requests get 401.
+// Of rotation and of where keys may be used from it says nothing. Its keys lie in other companies' systems, which here
+// replace them without anybody's help, and use them from networks that are known; and keys go with a workspace's end.
 // Later: JWTs (e-mail and password for `access_token` and `refresh_token`, for acting on behalf of a user), and OAuth.
 
 import assert from "node:assert/strict";
@@ -15,7 +17,18 @@ import { startApi } from "./harness/api.mjs";
 import { admin, bearer, createAccount, issueKey, listAll, send, transcript } from "./harness/client.mjs";
 import { constant401, problem, success } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
-import { call as callAt, refusedOnceAnswered, startProduct } from "./harness/product.mjs";
+import {
+  administrator,
+  call as callAt,
+  executed,
+  found,
+  from,
+  planned,
+  refusedOnceAnswered,
+  rotated,
+  rotateOwn,
+  startProduct,
+} from "./harness/product.mjs";
 
 const API = "/walljobs/v1";
 const CONTACTS = `${API}/contacts`;
@@ -83,6 +96,7 @@ describe("configuring it", () => {
       name_policy: "required",
       scopes: CATALOGUE,
       api_access: { live: "active", test: "off" },
+      holders_may_rotate: true,
     });
     path = `/accounts/${organisation.id}`;
     assert.deepEqual(success(await admin(server, "GET", `${path}/scopes`)).data, CATALOGUE);
@@ -293,5 +307,104 @@ describe("revoking", () => {
     assert.equal(await workspaceOf(call(other, REQUESTS["contacts:read"])), berlin);
     const revoked = await listAll(server, `${path}/keys?status=revoked`);
     assert.deepEqual(revoked.map(({ id }) => id), [key.id]);
+  });
+});
+
+describe("a partner's key", () => {
+  const [ats, moved, elsewhere] = [from("198.51.100.20"), from("2001:db8:a75::7"), from("203.0.113.9")];
+  let porto, janes, viewer;
+  before(async () => {
+    porto = await addWorkspace(path, "Porto");
+    const holder = async (role) =>
+      administrator(server, await issueKey(server, organisation, { environment: "admin", role, name: role }));
+    [janes, viewer] = [await holder("admin"), await holder("viewer")];
+  });
+
+  const show = async (filter) => (await found(server, path, filter)).map(({ id }) => id);
+  const named = (name, fields) => add({ name, scopes: ["contacts:read"], ...fields });
+
+  test("is replaced by the partner, without anybody's help: brand, name and workspaces stay", async () => {
+    const cases = [["live", [berlin]], ["live", [berlin, porto]], ["test", [porto]]];
+    for (const [environment, workspaces] of cases) {
+      const old = await named("Partner sync", { environment, workspaces });
+      const next = success(await rotateOwn(server, old, { overlap: 86_400 }), 201);
+      assert.match(next.key, new RegExp(`^wj_${environment}_[0-9A-Za-z]{52}$`));
+      assert.deepEqual([next.name, next.workspaces, next.created_by], ["Partner sync", workspaces, old.id]);
+      for (const key of [old, next]) {
+        for (const id of workspaces) assert.equal(await workspaceOf(call(key, REQUESTS["contacts:read"], id)), id);
+        problem(await call(key, REQUESTS["contacts:write"], workspaces[0]), 403, "insufficient_scope", {
+          demanded: "contacts:write",
+          missing: ["contacts:write"],
+        });
+      }
+      const reached = environment === "live" ? live : sandbox;
+      assert.ok(reached.seen.length > 0 && reached.seen.every(({ headers }) => headers.authorization === undefined));
+      const beyond = await rotateOwn(server, old, { overlap: 86_400, workspaces: [lisbon] });
+      problem(beyond, 400, "invalid_request", { field: "workspaces" });
+    }
+  });
+
+  test("is replaced once though the answer was lost, and by the organisation alone where it wants that", async () => {
+    const [old, other] = [await named("Lost answer"), await named("Closed")];
+    const headers = { "Idempotency-Key": `partner-${"7".repeat(24)}` };
+    const ask = async () => success(await rotateOwn(server, old, { overlap: 3_600 }, headers), 201);
+    const [first, again] = [await ask(), await ask()];
+    assert.deepEqual([again.id, again.key], [first.id, first.key]);
+    success(await janes("PATCH", path, { holders_may_rotate: false }));
+    problem(await rotateOwn(server, other, { overlap: 60 }), 403, "insufficient_role", { detail: /holders_may_rotate/ });
+    success(await janes("PATCH", path, { holders_may_rotate: true }));
+  });
+
+  test("works from the partner's network alone; while they move, the old one from the old and the new one from the new", async () => {
+    const old = await named("ATS", { allowed_ips: ["198.51.100.16/28"], workspaces: [berlin] });
+    const at = (key, headers) => call(key, REQUESTS["contacts:read"], undefined, headers);
+    assert.equal(await workspaceOf(at(old, ats)), berlin);
+    problem(await rotateOwn(server, old, { overlap: 3_600 }, elsewhere), 403, "ip_not_allowed");
+    const next = await rotated(janes, `${path}/keys/${old.id}`, { overlap: 3_600, allowed_ips: ["2001:db8:a75::/48"] });
+    assert.equal(await workspaceOf(at(old, ats)), berlin);
+    assert.equal(await workspaceOf(at(next, moved)), berlin);
+    live.seen.length = 0;
+    for (const [key, headers] of [[old, moved], [next, ats], [old, elsewhere], [next, elsewhere], [next, {}]]) {
+      problem(await at(key, headers), 403, "ip_not_allowed");
+      const lists = await send(server, "GET", "/_keygate/workspaces", { headers: { ...bearer(key.key), ...headers } });
+      problem(lists, 403, "ip_not_allowed");
+    }
+    assert.deepEqual(live.seen, []);
+    const confirm = () => janes("POST", `${path}/keys/${old.id}/rotate/confirm?wait=effective`);
+    await refusedOnceAnswered(server, (edge) => callAt(edge, old, "GET", CONTACTS, ats), confirm);
+    assert.equal(await workspaceOf(at(next, moved)), berlin);
+  });
+
+  test("is found by its workspace, environment, tag and name; one for all workspaces is in none of these lists", async () => {
+    const tags = ["campus"];
+    const [both, one] = [
+      await named("Campus both", { workspaces: [porto, berlin], tags }),
+      await named("Campus one", { workspaces: [porto], tags }),
+    ];
+    const [trial, all] = [
+      await named("Campus trial", { environment: "test", workspaces: [porto], tags }),
+      await named("Campus everywhere", { tags }),
+    ];
+    assert.deepEqual(await show({ workspace: porto, tag: "campus" }), [trial.id, one.id, both.id]);
+    assert.deepEqual(await show({ workspace: porto, tag: "campus", environment: "live" }), [one.id, both.id]);
+    assert.deepEqual(await show({ workspace: berlin, tag: "campus" }), [both.id]);
+    assert.deepEqual(await show({ name_contains: "campus ", environment: "live" }), [all.id, one.id, both.id]);
+    problem(await janes("GET", `${path}/keys?workspace=campus`), 400, "invalid_request", { field: "workspace" });
+  });
+
+  test("goes when its workspace is wound up, and what is not of that alone stays", async () => {
+    const [one] = await found(server, path, { name_contains: "campus one" });
+    const [both] = await found(server, path, { name_contains: "campus both" });
+    const filter = { workspace: porto, name_contains: "campus one" };
+    problem(await viewer("POST", `${path}/keys/plans`, { filter }), 403, "insufficient_role");
+    const { plan, keys } = await planned(server, janes, path, filter);
+    assert.deepEqual(keys.map(({ id }) => id), [one.id]);
+    assert.deepEqual(plan.counts.by_environment, { live: 1, test: 0 });
+    const { progress } = await executed(janes, path, plan);
+    assert.deepEqual(progress, { revoked: 1, skipped: 0, remaining: 0 });
+    success(await janes("POST", `${path}/workspaces/${porto}/archive?wait=effective`));
+    const left = await show({ workspace: porto, tag: "campus", status: "active", environment: "live" });
+    assert.deepEqual(left, [both.id], "it still names it, and can use the other alone");
+    problem(await rotateOwn(server, { key: "wj_live_none" }, { overlap: 60 }), 401, "invalid_token");
   });
 });
