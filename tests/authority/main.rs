@@ -24,4 +24,5 @@ mod stale;
 mod support;
 mod usage;
 mod usage_pictures;
+mod validity;
 mod workspaces;

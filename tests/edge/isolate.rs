@@ -2,7 +2,7 @@
 
 use keygate::{
     authority::{
-        command::{AccountChange, Command, Edit, KeyChange},
+        command::{AccountChange, Command, Edit, KeyChange, NewKey},
         lease::Terms,
         sync::{SyncAnswer, SyncRequest},
     },
@@ -27,7 +27,12 @@ pub struct Tenant {
 impl Tenant {
     pub fn new(shard: &Shard, name: &str) -> Self {
         let account = shard.account(new_account(name)).id;
-        let (record, text) = shard.issue(account, new_key());
+        Tenant::with(shard, account, new_key())
+    }
+
+    /// An account there is, with one more key.
+    pub fn with(shard: &Shard, account: AccountRef, new: NewKey) -> Self {
+        let (record, text) = shard.issue(account, new);
         let key = shard.peppers.recognise(&PresentedKey::parse(text.expose()).unwrap()).unwrap();
         Tenant { account, id: record.id(), key }
     }
@@ -79,12 +84,14 @@ pub struct Isolate<'s> {
     pub view: View,
     pub shard: &'s Shard,
     pub granted: Terms,
+    /// How far the isolate's clock is ahead of the Authority's.
+    pub ahead_ms: i64,
 }
 
 impl<'s> Isolate<'s> {
     /// Knows nothing yet.
     pub fn new(shard: &'s Shard) -> Self {
-        Isolate { view: View::new(SLOT, 1, 1), shard, granted: GRANTED }
+        Isolate { view: View::new(SLOT, 1, 1), shard, granted: GRANTED, ahead_ms: 0 }
     }
 
     /// Has made a sync.
@@ -95,12 +102,13 @@ impl<'s> Isolate<'s> {
     }
 
     pub fn now(&self) -> UnixMillis {
-        self.shard.now()
+        UnixMillis::from_millis(self.shard.now.get().checked_add_signed(self.ahead_ms).unwrap())
     }
 
     /// The first step of a request.
     pub fn ask(&mut self, key: &RecognisedKey) -> Step {
-        plain(key).next(&mut self.view, self.shard.now())
+        let now = self.now();
+        plain(key).next(&mut self.view, now)
     }
 
     /// A sync that is sent now and wants nothing that exists.
@@ -110,7 +118,8 @@ impl<'s> Isolate<'s> {
 
     /// A sync that is sent now and wants the copies of `key`.
     pub fn call_for(&mut self, key: &RecognisedKey) -> Call {
-        match Verification::new(*key, strict()).next(&mut self.view, self.shard.now()) {
+        let now = self.now();
+        match Verification::new(*key, strict()).next(&mut self.view, now) {
             Step::Sync(call) => *call,
             step => panic!("no sync: {step:?}"),
         }
@@ -126,7 +135,8 @@ impl<'s> Isolate<'s> {
     }
 
     pub fn land(&mut self, call: &Call, text: &str) {
-        assert!(self.view.answered(call, text, &self.shard.signing, self.shard.now()));
+        let now = self.now();
+        assert!(self.view.answered(call, text, &self.shard.signing, now));
     }
 
     /// Ends a sync with an answer that says nothing.
@@ -164,19 +174,20 @@ impl<'s> Isolate<'s> {
     /// Decides, with a KV that is empty and an Authority that answers at once.
     pub fn decide(&mut self, key: &RecognisedKey) -> Verdict {
         let mut verification = plain(key);
-        let mut step = verification.next(&mut self.view, self.shard.now());
+        let now = self.now();
+        let mut step = verification.next(&mut self.view, now);
         for _ in 0..10 {
             step = match step {
                 Step::Done(verdict) => return verdict,
                 Step::ReadAddress => panic!("no key is limited"),
                 Step::ReadMirror(_) => {
                     let nothing = Some(Evidence::default());
-                    verification.mirror_read(&mut self.view, &self.shard.signing, nothing, self.shard.now())
+                    verification.mirror_read(&mut self.view, &self.shard.signing, nothing, now)
                 }
                 Step::Sync(call) => {
                     let text = self.answer(&call);
                     self.land(&call, &text);
-                    verification.next(&mut self.view, self.shard.now())
+                    verification.next(&mut self.view, now)
                 }
                 Step::Wait(_) => panic!("nobody else is asking"),
             };

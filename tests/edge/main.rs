@@ -15,6 +15,7 @@ mod platform;
 mod rewind;
 mod rights;
 mod uses;
+mod validity;
 
 #[path = "../authority/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of the Authority, which need more of it")]
