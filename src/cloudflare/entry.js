@@ -23,6 +23,9 @@ const DEADLINE_MS = 5_000;
  */
 const KV_DEADLINE_MS = 500;
 
+/** How late an object may notice that a deadline has passed. */
+const TICK_MS = 250;
+
 /** How long an alarm may take. Past it the alarm counts as failed and the runtime repeats it. */
 const ALARM_DEADLINE_MS = 60_000;
 
@@ -120,6 +123,7 @@ function text(headers, name) {
 export class Authority {
   #ctx;
   #env;
+  #limit = ticker();
   #shard;
   #madeIn;
 
@@ -135,7 +139,7 @@ export class Authority {
     } catch (error) {
       return died(error);
     }
-    return settled(answer, DEADLINE_MS).then(delivered);
+    return settled(answer, DEADLINE_MS, this.#limit).then(delivered);
   }
 
   /** Throws unless the work is known to be done: then the runtime repeats the alarm. */
@@ -147,12 +151,12 @@ export class Authority {
       died(error);
       throw error;
     }
-    if ((await inTime(done, ALARM_DEADLINE_MS)) === undefined) throw new Error("the alarm was cut short");
+    if ((await inTime(done, ALARM_DEADLINE_MS, this.#limit)) === undefined) throw new Error("the alarm was cut short");
   }
 
   #current() {
     if (wasm.criticalError || this.#madeIn !== wasm.instanceId) {
-      this.#shard = new Shard(this.#ctx, this.#env);
+      this.#shard = new Shard(this.#ctx, this.#env, this.#limit);
       this.#madeIn = wasm.instanceId;
       arm();
     }
@@ -161,24 +165,56 @@ export class Authority {
 }
 
 /** What `promise` resolves to, or undefined once an instance has trapped or `ms` milliseconds have passed. */
-function inTime(promise, ms) {
+function inTime(promise, ms, limit = timer) {
   let end;
   const ended = new Promise((resolve) => {
     end = resolve;
   });
-  // The timer is the request's own, so that the runtime does not take a request whose future is dead for a hung one.
-  const timer = setTimeout(end, ms);
+  const stop = limit(ms, end);
   waiting.add(end);
   return Promise.race([promise, ended]).finally(() => {
-    clearTimeout(timer);
+    stop();
     waiting.delete(end);
   });
 }
 
+/**
+ * Calls `end` after `ms` milliseconds, unless what is returned is called before. The timer is the request's own, so that the
+ * runtime does not take a request whose future is dead for a hung one.
+ */
+function timer(ms, end) {
+  const set = setTimeout(end, ms);
+  return () => clearTimeout(set);
+}
+
+/**
+ * The same for all who wait in an object, up to TICK_MS late. A timer that is cleared leaves some 250 bytes in the object's
+ * context, which lives for days (workerd, io-context.c++, `clearTimeout`). One that has rung does not, so one rings for all.
+ */
+function ticker() {
+  const deadlines = new Map();
+  let ticking = false;
+  const tick = () => {
+    for (const [end, by] of deadlines) {
+      if (by > Date.now()) continue;
+      deadlines.delete(end);
+      end();
+    }
+    ticking = deadlines.size > 0;
+    if (ticking) setTimeout(tick, TICK_MS);
+  };
+  return (ms, end) => {
+    deadlines.set(end, Date.now() + ms);
+    if (!ticking) setTimeout(tick, TICK_MS);
+    ticking = true;
+    return () => deadlines.delete(end);
+  };
+}
+
 /** What `promise` resolves to within `ms` milliseconds; undefined if it does not. */
-async function settled(promise, ms) {
+async function settled(promise, ms, limit) {
   try {
-    return await inTime(promise, ms);
+    return await inTime(promise, ms, limit);
   } catch (error) {
     console.error("rejected", error);
   }

@@ -35,12 +35,17 @@ function headers(lines) {
   return headers;
 }
 
-/** What `promise` resolves to within `ms` milliseconds. */
-function within(ms, promise) {
+/** What `promise` resolves to within `ms` milliseconds. `limit`: what ends the wait, see the entry. */
+function within(ms, promise, limit = timer) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no answer in time")), ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    const stop = limit(ms, () => reject(new Error("no answer in time")));
+    promise.then(resolve, reject).finally(stop);
   });
+}
+
+function timer(ms, end) {
+  const set = setTimeout(end, ms);
+  return () => clearTimeout(set);
 }
 
 /** Resolves after `ms` milliseconds. */
@@ -48,9 +53,9 @@ export function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Resolves when all of `promises` have, or after `ms` milliseconds: to true if they have. */
-export function allWithin(ms, promises) {
-  return within(ms, Promise.all(promises)).then(
+/** Resolves when all of `promises` have, or after `ms` milliseconds: to true if they have. For an object. */
+export function allWithin(limit, ms, promises) {
+  return within(ms, Promise.all(promises), limit).then(
     () => true,
     () => false,
   );
@@ -107,9 +112,9 @@ export function textOf(asking, ms) {
   );
 }
 
-/** Puts a value into KV. `metadata` is JSON. */
-export function put(namespace, name, value, metadata, ms) {
-  return within(ms, namespace.put(name, value, { metadata: JSON.parse(metadata) }));
+/** Puts a value into KV. `metadata` is JSON. For an object. */
+export function put(limit, namespace, name, value, metadata, ms) {
+  return within(ms, namespace.put(name, value, { metadata: JSON.parse(metadata) }), limit);
 }
 
 /** The rows of a statement. */

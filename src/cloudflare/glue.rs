@@ -21,9 +21,12 @@ extern "C" {
     pub(super) fn with_body(body: &JsString, bare: &Response) -> Result<Response, JsValue>;
     /// Resolves after so many milliseconds.
     pub(super) fn pause(ms: u32) -> Promise;
+    /// How an object ends waits; the entry has made it.
+    #[derive(Clone, Debug)]
+    pub type Limit;
     /// Resolves to true when all of the promises have, and to false after so many milliseconds.
     #[wasm_bindgen(js_name = allWithin)]
-    pub(super) fn all_within(ms: u32, promises: Array) -> Promise;
+    pub(super) fn all_within(limit: &Limit, ms: u32, promises: Array) -> Promise;
     /// A body as a `Uint8Array`, up to one chunk more than `most` bytes.
     #[wasm_bindgen(js_name = bodyOf)]
     pub(super) fn body_of(request: &Request, most: u32) -> Promise;
@@ -50,6 +53,7 @@ extern "C" {
     /// Puts a value into KV.
     #[wasm_bindgen(catch)]
     pub(super) fn put(
+        limit: &Limit,
         namespace: &JsValue,
         name: &str,
         value: &str,

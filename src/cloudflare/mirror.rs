@@ -10,7 +10,11 @@ use crate::{
     edge::{Evidence, Missing},
 };
 
-use super::{config::KV_BINDING, env::Env, glue};
+use super::{
+    config::KV_BINDING,
+    env::Env,
+    glue::{self, Limit},
+};
 
 /// How long a put may take, in milliseconds. One that takes longer counts as failed and is repeated, so that a KV that never answers
 /// holds up no copy for good.
@@ -45,11 +49,12 @@ pub(super) fn names(key: &RecognisedKey, missing: Missing) -> String {
 }
 
 /// Puts one copy; true when KV says that it has it.
-pub(super) async fn put(env: &Env, put: &Put) -> bool {
-    put_one(env, put).await.is_ok()
+pub(super) async fn put(limit: &Limit, env: &Env, put: &Put) -> bool {
+    put_one(limit, env, put).await.is_ok()
 }
 
-async fn put_one(env: &Env, put: &Put) -> Result<JsValue, JsValue> {
+async fn put_one(limit: &Limit, env: &Env, put: &Put) -> Result<JsValue, JsValue> {
     let namespace = Reflect::get(env.as_ref(), &KV_BINDING.into())?;
-    JsFuture::from(glue::put(&namespace, &put.kv_key.text(), &put.value, &put.metadata, PUT_DEADLINE_MS)?).await
+    let name = put.kv_key.text();
+    JsFuture::from(glue::put(limit, &namespace, &name, &put.value, &put.metadata, PUT_DEADLINE_MS)?).await
 }

@@ -40,7 +40,7 @@ use super::{
     config::config,
     convert,
     env::Env,
-    glue,
+    glue::{self, Limit},
     log::log,
     mirror,
     sql::{State, Storage},
@@ -76,10 +76,10 @@ pub struct Authority(Rc<Object>);
 
 #[wasm_bindgen]
 impl Authority {
-    /// Takes what the runtime gives to an object. Nothing is opened before an event needs it.
+    /// Takes what the runtime gives to an object, and what ends its waits. Nothing is opened before an event needs it.
     #[wasm_bindgen(constructor)]
-    pub fn new(state: State, env: Env) -> Self {
-        Authority(Rc::new(Object { state, env, shard: RefCell::new(None) }))
+    pub fn new(state: State, env: Env, limit: Limit) -> Self {
+        Authority(Rc::new(Object { state, env, limit, shard: RefCell::new(None) }))
     }
 
     /// Answers a question of the Worker's.
@@ -111,6 +111,7 @@ impl Authority {
 struct Object {
     state: State,
     env: Env,
+    limit: Limit,
     shard: RefCell<Option<Rc<Shard>>>,
 }
 
@@ -341,9 +342,9 @@ impl Object {
         let deliveries: Array = puts
             .into_iter()
             .map(|put| {
-                let (shard, env) = (shard.clone(), self.env.clone());
+                let (shard, env, limit) = (shard.clone(), self.env.clone(), self.limit.clone());
                 convert::promise(async move {
-                    let stored = mirror::put(&env, &put).await;
+                    let stored = mirror::put(&limit, &env, &put).await;
                     let settled = shard.courier.borrow_mut().finished(&shard.storage, &put, stored, now());
                     if let Err(error) = settled {
                         log(&format!("outbox: {error}"));
@@ -352,7 +353,9 @@ impl Object {
                 })
             })
             .collect();
-        Ok(JsFuture::from(glue::all_within(patience_ms, deliveries)).await.is_ok_and(|all| all.is_truthy()))
+        Ok(JsFuture::from(glue::all_within(&self.limit, patience_ms, deliveries))
+            .await
+            .is_ok_and(|all| all.is_truthy()))
     }
 }
 
