@@ -196,7 +196,11 @@ async fn serve(
         // The shard refuses it in its turn, after what comes first: a repeated command, a wrong body, a stale version.
         question.headers.push((TAKEN_ELSEWHERE, "1".into()));
     }
-    Ok(ask(env, slot, &question).await?.response)
+    let response = ask(env, slot, &question).await?.response;
+    match response.headers().get(admin::NEXT) {
+        Ok(None) => Ok(response),
+        _ => stub::with_next_pages(env, slot, &question, &response).map_err(|_| Problem::indeterminate()),
+    }
 }
 
 /// The other slot that has the account with this external id. It is unique in its shard by an index, and over all shards

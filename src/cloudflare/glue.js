@@ -112,6 +112,31 @@ export function textOf(asking, ms) {
   );
 }
 
+/** How the Authority says where the next page begins, and is asked for it. */
+const NEXT = "x-keygate-next";
+
+/**
+ * The answer that the page `first` begins, with all pages: each is asked for, as `ask` does, when the one before it was read.
+ * Where one is missing it breaks off, for it would look whole.
+ */
+export function withNextPages(namespace, object, head, first, ms) {
+  const headers = new Headers(first.headers);
+  // The length is that of one page.
+  for (const name of [NEXT, "content-length"]) headers.delete(name);
+  return new Response(ReadableStream.from(pages(first)), { headers });
+
+  async function* pages(page) {
+    for (;;) {
+      yield new Uint8Array(await within(ms, page.arrayBuffer()));
+      const next = page.headers.get(NEXT);
+      if (next === null) return;
+      const again = () => ask(namespace, object, `${head}\n${NEXT}:${next}`, undefined, ms);
+      page = await again().catch((error) => (error.retryable && !error.overloaded ? again() : Promise.reject(error)));
+      if (page.status !== 200) throw new Error(`an export breaks off: ${page.status}`);
+    }
+  }
+}
+
 /** Puts a value into KV. `metadata` is JSON. For an object. */
 export function put(limit, namespace, name, value, metadata, ms) {
   return within(ms, namespace.put(name, value, { metadata: JSON.parse(metadata) }), limit);

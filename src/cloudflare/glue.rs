@@ -50,6 +50,16 @@ extern "C" {
     /// What that brings within so many milliseconds: resolves to a list of status and body, a text.
     #[wasm_bindgen(js_name = textOf)]
     pub(super) fn text_of(asking: Promise, ms: u32) -> Promise;
+    /// The answer to a question of which `first` is the first page, with all pages: each is asked for within `ms`
+    /// milliseconds, once the one before it was read.
+    #[wasm_bindgen(catch, js_name = withNextPages)]
+    pub(super) fn with_next_pages(
+        namespace: &JsValue,
+        object: &str,
+        head: &str,
+        first: &Response,
+        ms: u32,
+    ) -> Result<Response, JsValue>;
     /// Puts a value into KV.
     #[wasm_bindgen(catch)]
     pub(super) fn put(

@@ -236,6 +236,7 @@ impl Object {
             if_match: if_match.as_deref(),
             taken_elsewhere: convert::header(request, stub::TAKEN_ELSEWHERE).is_some(),
             body,
+            from: convert::header(request, admin::NEXT).and_then(|from| from.parse().ok()),
             now: now(),
             slot: shard.slot,
         };
@@ -243,8 +244,11 @@ impl Object {
         let now = now();
         let answered = match understood {
             Ok(AdminRequest::Do(order)) => return self.carry_out(shard, &order).await,
-            Ok(AdminRequest::Ask(query)) => shard.ask(&facts, &query, now, admin::found),
-            Ok(AdminRequest::Draw(query)) => shard.ask(&facts, &query, now, admin::picture),
+            Ok(AdminRequest::Ask(query)) => shard.ask(&facts, &query, now, &admin::found),
+            Ok(AdminRequest::Draw(query)) => shard.ask(&facts, &query, now, &admin::picture),
+            Ok(AdminRequest::Export(query, export)) => {
+                shard.ask(&facts, &query, now, &|found, slot, now| admin::exported(found, export, slot, now))
+            }
             Err(problem) => admins::check(&shard.storage, shard.slot, caller, now).map(|()| problem.reply()),
         };
         match answered {
@@ -409,7 +413,7 @@ impl Shard {
         facts: &Facts<'_>,
         query: &Query,
         now: UnixMillis,
-        render: fn(&Found, u8, UnixMillis) -> Reply,
+        render: &dyn Fn(&Found, u8, UnixMillis) -> Reply,
     ) -> Result<Reply, Failure> {
         Ok(match admins::ask(&self.storage, self.slot, facts.caller, facts.actor, query, now)? {
             Some(mut found) => {

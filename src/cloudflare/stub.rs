@@ -116,11 +116,7 @@ type Asking<'a, E> = Pin<Box<dyn Future<Output = Result<Answer, E>> + 'a>>;
 
 fn ask_once<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) -> Asking<'a, JsValue> {
     Box::pin(async move {
-        let mut head = format!("{} {}", question.method, question.target);
-        for line in [glue::lines(&question.headers)?].iter().filter(|lines| !lines.is_empty()) {
-            head.push('\n');
-            head.push_str(line);
-        }
+        let head = head(question)?;
         let body = question.body.filter(|body| !body.is_empty()).map(Uint8Array::from);
         let asking = glue::ask(&namespace(env)?, &object(slot), &head, body, DEADLINE_MS)?;
         let response: Response = JsFuture::from(asking).await?.unchecked_into();
@@ -128,6 +124,26 @@ fn ask_once<'a>(env: &'a Env, slot: &'a Slot, question: &'a Question<'_>) -> Ask
         super::trap::lose_answer(question)?;
         Ok(Answer { status: response.status(), response })
     })
+}
+
+fn head(question: &Question<'_>) -> Result<String, JsValue> {
+    let mut head = format!("{} {}", question.method, question.target);
+    for line in [glue::lines(&question.headers)?].iter().filter(|lines| !lines.is_empty()) {
+        head.push('\n');
+        head.push_str(line);
+    }
+    Ok(head)
+}
+
+/// The answer that `first`, the first page of an export, begins. The others are asked for while it is read, which may take
+/// minutes: no part of the WASM instance waits for that.
+pub(super) fn with_next_pages(
+    env: &Env,
+    slot: &Slot,
+    question: &Question<'_>,
+    first: &Response,
+) -> Result<Response, JsValue> {
+    glue::with_next_pages(&namespace(env)?, &object(slot), &head(question)?, first, DEADLINE_MS)
 }
 
 /// The object was only being moved or replaced. An overloaded one is left alone.

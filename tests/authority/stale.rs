@@ -44,6 +44,7 @@ fn filter_in(object: &serde_json::Value) -> KeyFilter {
         if_match: None,
         taken_elsewhere: false,
         body: b"",
+        from: None,
         now: UnixMillis::EPOCH,
         slot: SLOT,
     };

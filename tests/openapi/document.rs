@@ -45,6 +45,7 @@ const USAGE: &str = "accounts/{account_id}/keys/{key_id}/usage";
 const PICTURE: &str = "accounts/{account_id}/keys/{key_id}/usage.svg";
 const REVOKE: &str = "accounts/{account_id}/keys/{key_id}/revoke";
 const REVOKE_ALL: &str = "accounts/{account_id}/keys/revoke-all";
+const EXPORT: &str = "accounts/{account_id}/keys/export";
 const STALE: &str = "accounts/{account_id}/keys/stale";
 const PLANS: &str = "accounts/{account_id}/keys/plans";
 const PLAN: &str = "accounts/{account_id}/keys/plans/{plan_id}";
@@ -77,6 +78,7 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "POST", path: CONFIRM, name: "confirmRotation", summary: "Revoke a key that has a successor: its overlap ends now. Repeating it is a success.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
     Operation { method: "POST", path: CANCEL, name: "cancelRotation", summary: "Revoke the successor of a key, which goes on as if there had been none.", answer: "ChangedKey", refusals: &[Code::NotFound, Code::Conflict] },
     Operation { method: "POST", path: REVOKE_ALL, name: "revokeAllKeys", summary: "Revoke all keys that there are now, at once and for good. Repeating it is a success.", answer: "AllRevoked", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: EXPORT, name: "exportKeys", summary: "All keys that were issued before and that a filter finds, newest first. An answer that breaks off is not whole.", answer: "", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: STALE, name: "getStaleKeys", summary: "Count the keys that nobody seems to need. Uses of the last minute may not be known yet.", answer: "StaleKeys", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: PLANS, name: "planRevocation", summary: "Write down which keys a filter finds now that are not revoked. Nothing is revoked yet.", answer: "Plan", refusals: &[Code::NotFound, Code::Conflict] },
     Operation { method: "GET", path: PLANS, name: "listPlans", summary: "List the plans of an account, newest first. A plan is kept for 7 days after its end.", answer: "PlanPage", refusals: &[Code::NotFound] },
@@ -266,7 +268,11 @@ fn administer(api: &Api, operation: &Operation) -> Value {
         .map(|name| {
             let mut schema = given::parameter(operation.path, name);
             let description = schema.as_object_mut().unwrap().remove("description");
-            json!({ "name": name, "in": "query", "description": description, "schema": schema })
+            let mut parameter = json!({ "name": name, "in": "query", "description": description, "schema": schema });
+            if name == "format" {
+                parameter["required"] = true.into();
+            }
+            parameter
         })
         .collect();
     if operation.method != "GET" {
@@ -283,7 +289,8 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     // Where a header does not matter, it can be anything.
     let body = described["requestBody"]["content"]["application/json"]["schema"].as_object();
     let body = body.map(|schema| values::example(schema.get("oneOf").map_or(&json!(schema), |kinds| &kinds[0])));
-    let request = Request { body: body.as_ref(), ..request };
+    let query = if operation.path == EXPORT { "format=csv" } else { "" };
+    let request = Request { body: body.as_ref(), query, ..request };
     let heeds = |request| api.parse(request).is_err_and(|problem| problem.reply().status == 400);
     if heeds(Request { actor: Some(""), ..request }) {
         parameters.push(parameter_reference("X-Keygate-Actor"));
@@ -307,6 +314,13 @@ fn administer(api: &Api, operation: &Operation) -> Value {
     let mut answer = success(operation.answer);
     if operation.path == PICTURE {
         answer["content"] = json!({ "image/svg+xml": { "schema": { "type": "string" } } });
+    }
+    if operation.path == EXPORT {
+        let columns = "RFC 4180. Columns are named as the members of Key. A cell that would begin like a formula begins with an apostrophe.";
+        answer["content"] = json!({
+            "application/x-ndjson": { "schema": { "type": "string", "description": "A Key on each line." } },
+            "text/csv": { "schema": { "type": "string", "description": columns } },
+        });
     }
     // What is about many things has no version.
     let unversioned = ["Scopes", "AllRevoked", "Plan", "StaleKeys", "Usage", ""];

@@ -230,6 +230,7 @@ pub fn parameter(path: &str, name: &str) -> Value {
         }
         "due" => with(word(vec!["true".into()]), "Only keys that are due for a successor."),
         "created_before" => with(instant("2027-01-31T00:00:00Z"), "Only keys issued before this instant."),
+        "format" => with(word(vec!["ndjson".into(), "csv".into()]), "A JSON object a line, or a table."),
         "unused_days" => with(
             json!({ "type": "integer", "minimum": 1, "maximum": admin::UNUSED_DAYS_MAX, "default": 90, "examples": [90] }),
             "Without a use for so many days.",

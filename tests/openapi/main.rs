@@ -169,13 +169,24 @@ fn query_parameters_are_those_of_the_document_with_its_bounds() {
         let parameters = it.query_parameters();
         let body = it.body().map(|schema| example(&schema));
         let ask = |query: &str| it.with(|request| api.parse(Request { query, body: body.as_ref(), ..request }));
+        let needed = parameters.iter().filter(|parameter| parameter["required"] == true);
+        let needed: Vec<(&str, Value)> =
+            needed.map(|parameter| (parameter["name"].as_str().unwrap(), example(&parameter["schema"]))).collect();
+        for (name, _) in &needed {
+            assert_eq!(refusal(ask(""))["field"], *name, "{it:?}");
+        }
         let refused = refusal(ask(&format!("{UNKNOWN}=1")));
         assert_eq!(refused["field"], UNKNOWN, "{it:?}");
         let described: BTreeSet<String> = parameters.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect();
         assert_eq!(named(&refused), described, "{it:?}");
-        for parameter in parameters {
+        for parameter in &parameters {
             let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
-            let fits = |value: &str| understood(&ask(&format!("{name}={value}")));
+            let others: String = needed
+                .iter()
+                .filter(|(needed, _)| *needed != name)
+                .map(|(needed, value)| format!("&{needed}={}", value.as_str().unwrap()))
+                .collect();
+            let fits = |value: &str| understood(&ask(&format!("{name}={value}{others}")));
             match schema["type"].as_str().unwrap() {
                 "integer" => {
                     let (min, max) = (schema["minimum"].as_i64().unwrap(), schema["maximum"].as_i64().unwrap());

@@ -81,6 +81,7 @@ impl Api {
             if_match: request.if_match,
             taken_elsewhere: false,
             body: body.as_bytes(),
+            from: None,
             now: now(),
             slot: SLOT,
         };
@@ -92,8 +93,11 @@ impl Api {
         self.requests.set(self.requests.get() + 1);
         match self.parse(request) {
             Err(problem) => problem.reply(),
-            Ok(AdminRequest::Ask(query)) => self.answer(&query, admin::found),
-            Ok(AdminRequest::Draw(query)) => self.answer(&query, admin::picture),
+            Ok(AdminRequest::Ask(query)) => self.answer(&query, &admin::found),
+            Ok(AdminRequest::Draw(query)) => self.answer(&query, &admin::picture),
+            Ok(AdminRequest::Export(query, export)) => {
+                self.answer(&query, &|found, slot, now| admin::exported(found, export, slot, now))
+            }
             Ok(AdminRequest::Do(order)) => {
                 let nonce = [self.requests.get(); 32];
                 let circumstances = Circumstances {
@@ -114,7 +118,7 @@ impl Api {
         }
     }
 
-    fn answer(&self, query: &Query, render: fn(&Found, u8, UnixMillis) -> Reply) -> Reply {
+    fn answer(&self, query: &Query, render: &dyn Fn(&Found, u8, UnixMillis) -> Reply) -> Reply {
         match query::answer(&self.sql, SLOT, query, now()).unwrap() {
             Some(found) => render(&found, SLOT, now()),
             None => Problem::not_found().reply(),

@@ -1,6 +1,7 @@
 //! The admin API: which request asks what of the Authority, and how its answers look.
 
 mod credentials;
+mod export;
 mod labels;
 mod place;
 mod plans;
@@ -12,6 +13,7 @@ mod settings;
 mod usage;
 mod workspaces;
 
+pub use export::{Export, Format, NEXT, exported};
 pub use place::{
     Place, ShardPage, asks_for_one, external_id_in, query_for_external_id, query_for_slot, spread, wrong_cursor,
 };

@@ -64,8 +64,8 @@ pub(super) fn stale(facts: &Facts<'_>, account: AccountRef) -> Result<AdminReque
     Ok(AdminRequest::Ask(Box::new(Query::StaleKeys(account, days.unwrap_or(UNUSED_DAYS_DEFAULT)))))
 }
 
-/// The parameters of a list of keys: where it begins, and those of its filter.
-pub(super) const LISTED: [&str; 16] = [
+/// The parameters of a list of keys: where it begins, and those of its filter. Behind them, that of an export.
+const PARAMETERS: [&str; 17] = [
     "limit",
     "cursor",
     "environment",
@@ -82,7 +82,19 @@ pub(super) const LISTED: [&str; 16] = [
     "expires_before",
     "due",
     "created_before",
+    "format",
 ];
+
+const IN_PARTS: usize = 2;
+
+/// The parameters of a list of keys.
+pub(super) const LISTED: &[&str] = PARAMETERS.split_at(PARAMETERS.len() - 1).0;
+
+/// Those of all keys at once.
+pub(super) const EXPORTED: &[&str] = PARAMETERS.split_at(IN_PARTS).1;
+
+/// Those of a filter alone.
+const FILTERED: &[&str] = LISTED.split_at(IN_PARTS).1;
 
 /// Takes what a filter consists of.
 pub(super) fn filter(parameters: &mut Parameters) -> Result<KeyFilter, Problem> {
@@ -115,7 +127,7 @@ const INSTANT: &str = "a time as in RFC 3339, such as 2027-01-31T00:00:00Z";
 fn filter_of(pairs: Vec<(String, String)>) -> Result<KeyFilter, Problem> {
     let mut parameters = Parameters::of(pairs);
     let filter = filter(&mut parameters)?;
-    parameters.finish(LISTED.get(2..).unwrap_or_default())?;
+    parameters.finish(FILTERED)?;
     Ok(filter)
 }
 

@@ -218,7 +218,7 @@ fn workspace(record: &WorkspaceRecord) -> ObjectWriter {
 }
 
 /// `text` is in the answer to its issue only.
-fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter {
+pub(super) fn key(record: &KeyRecord, now: UnixMillis, text: Option<&str>) -> ObjectWriter {
     let mut view = ObjectWriter::new();
     view.text("id", &record.id().to_string())
         .if_any("key", text)

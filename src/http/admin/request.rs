@@ -21,6 +21,7 @@ use super::{
         values,
     },
     credentials::{new_credential, new_session},
+    export::{self, Export},
     labels,
     place::{Cursor, external_id_of, wrong_cursor},
     plans,
@@ -53,6 +54,8 @@ pub struct Facts<'a> {
     pub taken_elsewhere: bool,
     /// The body.
     pub body: &'a [u8],
+    /// Where a page of an export begins, as the one before it said.
+    pub from: Option<u64>,
     /// The time of the request.
     pub now: UnixMillis,
     /// The slot of the shard that was asked. Accounts of other slots are unknown to it.
@@ -66,6 +69,8 @@ pub enum AdminRequest {
     Ask(Box<Query>),
     /// A question whose answer is to be a picture.
     Draw(Box<Query>),
+    /// A question for a page of an export.
+    Export(Box<Query>, Export),
     /// An order.
     Do(Box<Order>),
 }
@@ -105,6 +110,7 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
         ("POST", "/keys/lookup") => lookup(facts, account, peppers),
         ("POST", "/sessions") => order(facts, Needs::Nothing, &|members| new_session(members, account)),
         ("POST", "/keys/revoke-all") => order(facts, Needs::Effect, &|members| revoke_all(members, account)),
+        ("GET", "/keys/export") => export::parse(facts, account),
         ("GET", "/keys/stale") => plans::stale(facts, account),
         ("GET", "/keys/plans") => plans::listed(facts, &|page| Query::Plans(account, page)),
         ("POST", "/keys/plans") => order(facts, Needs::Nothing, &|members| plans::new(members, account)),
@@ -133,6 +139,7 @@ pub fn parse(facts: &Facts<'_>, peppers: &Peppers) -> Result<AdminRequest, Probl
                     ("/keys/lookup", "POST"),
                     ("/sessions", "POST"),
                     ("/keys/revoke-all", "POST"),
+                    ("/keys/export", "GET"),
                     ("/keys/stale", "GET"),
                     ("/keys/plans", "GET, POST"),
                     ("/workspaces", "GET, POST"),
@@ -399,7 +406,7 @@ fn keys(facts: &Facts<'_>, account: AccountRef) -> Result<AdminRequest, Problem>
     let mut parameters = Parameters::parse(facts.query);
     let page = page(facts, &mut parameters)?;
     let filter = plans::filter(&mut parameters)?;
-    parameters.finish(&plans::LISTED)?;
+    parameters.finish(plans::LISTED)?;
     Ok(AdminRequest::Ask(Box::new(Query::Keys(account, filter, page))))
 }
 
@@ -440,4 +447,4 @@ pub(super) fn plain<T: FromStr + ToString>(text: &str) -> Option<T> {
 const LIMIT_DEFAULT: u32 = 50;
 
 /// Accounts or keys per page at most: some 100 KB of JSON.
-const LIMIT_MAX: u32 = 100;
+pub(super) const LIMIT_MAX: u32 = 100;

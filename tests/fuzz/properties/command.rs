@@ -12,7 +12,7 @@ use keygate::{
     credential::{AccountRef, Brand, Environment, KeyId, PlanId, PresentedKey, WorkspaceId},
     http::{
         Problem,
-        admin::{self, AdminRequest, Facts, Place, query_for_slot},
+        admin::{self, AdminRequest, Export, Facts, Format, Place, query_for_slot},
     },
     json::ToJson,
     policy::{FIELDS_BYTES_MAX, MAX_SCOPES, UnixMillis, WORKSPACES_MAX},
@@ -36,6 +36,7 @@ pub fn check(input: &[u8]) {
             let path = request.path.strip_suffix(".svg").unwrap();
             asked(&Request { path, ..request }, &query, place);
         }
+        Ok(AdminRequest::Export(query, export)) => exported(&request, &query, export, place),
         Err(problem) => refused(&problem),
     }
 }
@@ -99,6 +100,7 @@ impl<'a> Request<'a> {
             if_match,
             taken_elsewhere: false,
             body,
+            from: None,
             now: NOW,
             slot,
         };
@@ -546,12 +548,31 @@ fn asked(request: &Request<'_>, query: &Query, place: Result<Place, Problem>) {
     }
 }
 
+/// All keys that a filter finds: it begins with the newest, and in the order of the names it is the same export.
+fn exported(request: &Request<'_>, query: &Query, export: Export, place: Result<Place, Problem>) {
+    let Query::Keys(account, _, page) = query else { panic!("an export of {query:?}") };
+    assert_eq!((request.method, request.path), ("GET", format!("{}/keys/export", account_path(account)).as_str()));
+    assert_eq!((page.before, export.account, export.first), (None, *account, true));
+    assert!(matches!(place, Ok(Place::Slot(SLOT))));
+    let format = if export.format == Format::Csv { "csv" } else { "ndjson" };
+    let pairs = sorted_pairs(request);
+    assert!(pairs.contains(&("format".into(), format.into())));
+    assert!(!pairs.iter().any(|(name, _)| ["limit", "cursor"].contains(&name.as_str())));
+    let respelt = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let again = Request { query: &respelt, ..*request };
+    assert_eq!(again.parse(), Ok(AdminRequest::Export(Box::new(query.clone()), export)));
+}
+
+fn sorted_pairs(request: &Request<'_>) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+    pairs.sort();
+    pairs
+}
+
 /// A list within its limits; asked for in the order of the names, it is the same list.
 fn listed(request: &Request<'_>, query: &Query, page: &Page) {
     assert!((1..=100).contains(&page.limit));
-    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
-    pairs.sort();
-    let respelt = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let respelt = form_urlencoded::Serializer::new(String::new()).extend_pairs(sorted_pairs(request)).finish();
     let again = Request { query: &respelt, ..*request };
     assert_eq!(again.parse(), Ok(AdminRequest::Ask(Box::new(query.clone()))));
 }
