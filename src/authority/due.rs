@@ -10,6 +10,7 @@ use crate::{
 
 use super::{
     accounts,
+    key_filter::{KeyFilter, Part, WALK_MAX},
     record::{KeyRecord, RevokedAll},
     sql::{INTEGER_MAX, Sql, SqlError, at_most_one, only},
 };
@@ -61,28 +62,18 @@ pub(super) fn due(
     Ok(Some(Due { upto: last_issued_by(sql, account, issued_by)?, issued_by }))
 }
 
-/// How many keys of `account` are due, up to [`DUE_COUNTED`]; none where it has no policy.
+/// How many keys of `account` are due, up to [`DUE_COUNTED`], of as many of the newest ones that old as a page looks at;
+/// none where it has no policy.
 pub(super) fn count(sql: &impl Sql, account: AccountRef, now: UnixMillis) -> Result<Option<u64>, SqlError> {
     let over = accounts::over_keys(sql, account.number)?;
-    let Some(due) = due(sql, account, over, now)? else { return Ok(over.rotation_days.map(|_| 0)) };
-    let upto = |environment| over.revoked_all.upto(environment);
-    let counted = sql.run(
-        &format!(
-            "SELECT count(*) FROM (SELECT 1 FROM keys INDEXED BY keys_due WHERE account = ?1 AND {MAY_BE_DUE}
-                AND issued <= ?2 AND issued > ?3 AND created_at <= ?4 AND (expires_at IS NULL OR expires_at > ?5)
-                AND issued > iif(environment = 'live', ?6, ?7) LIMIT ?8)"
-        ),
-        &[
-            account.number.into(),
-            due.upto.into(),
-            upto(Environment::Live).min(upto(Environment::Test)).into(),
-            due.issued_by.as_millis().into(),
-            now.as_millis().into(),
-            upto(Environment::Live).into(),
-            upto(Environment::Test).into(),
-            DUE_COUNTED.into(),
-        ],
-    )?;
+    let due = due(sql, account, over, now)?;
+    if due.is_none() {
+        return Ok(over.rotation_days.map(|_| 0));
+    }
+    let filter = KeyFilter { due: true, ..KeyFilter::default() };
+    let part = Part { before: INTEGER_MAX.unsigned_abs(), limit: DUE_COUNTED, walk: WALK_MAX, due, only_left: true };
+    let found = filter.select(sql, account, &part, over.revoked_all, now)?;
+    let counted = sql.run(&format!("SELECT count(*) FROM (SELECT 1 FROM {})", found.from), &found.parameters)?;
     Ok(Some(only(counted)?.number()?))
 }
 

@@ -13,7 +13,7 @@ use super::{
     command::{Answer, Edit, Failure, KeyChange, NewKey, Refusal, Work},
     due,
     feed::{self, FeedSubject},
-    key_filter::{KeyFilter, Part, Selection},
+    key_filter::{KeyFilter, Part, WALK_MAX},
     key_rules::{
         Naming, check_name, end_of, refuse_beyond_limit, refuse_foreign_workspaces, refuse_inactive,
         refuse_unreached_fields, scopes_of,
@@ -21,6 +21,7 @@ use super::{
     labels::Labels,
     meta, mint,
     outbox::KvKey,
+    query::Page,
     record::{Administration, KeyRecord, Session},
     sql::{Columns, Row, Sql, SqlError, Value, Wide, at_most_one, each},
 };
@@ -216,24 +217,26 @@ pub(super) fn any_left(
     Ok(!left.is_empty())
 }
 
-/// Reads up to `limit` keys of an account issued before sequence `before`, newest first.
+/// Reads a page of the keys of an account, newest first, and where the next one begins.
 pub(super) fn list(
     sql: &impl Sql,
     account: AccountRef,
     filter: &KeyFilter,
-    before: u64,
-    limit: u32,
+    page: Page,
     now: UnixMillis,
-) -> Result<Vec<KeyRecord>, SqlError> {
+) -> Result<(Vec<KeyRecord>, Option<u64>), SqlError> {
     let over = accounts::over_keys(sql, account.number)?;
     let due = if filter.due { due::due(sql, account, over, now)? } else { None };
     if filter.due && due.is_none() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let page = Part { before, limit, due, only_left: false };
-    let Selection { from, parameters } = filter.select(account, &page, over.revoked_all, now);
-    let rows = sql.run(&format!("SELECT {COLUMNS} FROM {from}"), &parameters)?;
-    each(rows, |row| Ok(read(row, account.slot)?.under(over)))
+    let part = Part { before: page.start(), limit: page.rows(), walk: WALK_MAX, due, only_left: false };
+    let selection = filter.select(sql, account, &part, over.revoked_all, now)?;
+    let rows = sql.run(&format!("SELECT {COLUMNS} FROM {}", selection.from), &selection.parameters)?;
+    let (listed, next) = page.cut(each(rows, |row| Ok(read(row, account.slot)?.under(over)))?, |key| key.issued);
+    // Only a page that is not full may have come to the end of the walk.
+    let next = if next.is_none() { selection.beyond(sql)? } else { next };
+    Ok((listed, next))
 }
 
 /// Reads up to `limit` keys of a plan issued before sequence `before`, newest first.

@@ -62,4 +62,4 @@ mod properties;
 mod usage_rows;
 
 pub use credentials::SESSION_MS;
-pub use key_filter::{KeyFilter, ListedStatus};
+pub use key_filter::{KeyFilter, ListedStatus, WALK_MAX};

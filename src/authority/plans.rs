@@ -150,8 +150,8 @@ pub(super) fn create<S: Sql>(
     let due = if filter.due { due::due(sql, account, over, now)? } else { None };
     // Where the account has no policy, nothing is due.
     let limit = if filter.due && due.is_none() { 0 } else { PLAN_KEYS_MAX + 1 };
-    let part = Part { before: sequence, limit, due, only_left: true };
-    let found = filter.select(account, &part, owner.revoked_all, now);
+    let part = Part { before: sequence, limit, walk: u32::MAX, due, only_left: true };
+    let found = filter.select(sql, account, &part, owner.revoked_all, now)?;
     let mut parameters = vec![Value::from(sequence)];
     parameters.extend(found.parameters);
     sql.run(&format!("INSERT INTO plan_keys (of_plan, issued_at) SELECT ?, issued FROM {}", found.from), &parameters)?;

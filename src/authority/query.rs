@@ -79,7 +79,8 @@ pub enum Found {
     Key(KeyRecord),
     /// How often one key was used and refused lately.
     Usage(UsagePicture),
-    /// Keys, and where the next page begins.
+    /// Keys, and where the next page begins. There may be fewer than were asked for, or none, though more follow: a page
+    /// looks at [`WALK_MAX`](super::WALK_MAX) keys at most.
     Keys(Vec<KeyRecord>, Option<u64>),
     /// One plan to revoke keys.
     Plan(PlanRecord),
@@ -143,8 +144,7 @@ pub fn answer(sql: &impl Sql, slot: u8, query: &Query, now: UnixMillis) -> Resul
             Some(Found::Accounts(listed, next))
         }
         Query::Keys(account, filter, page) => {
-            let listed = keys::list(sql, *account, filter, page.start(), page.rows(), now)?;
-            let (listed, next) = page.cut(listed, |record| record.issued);
+            let (listed, next) = keys::list(sql, *account, filter, *page, now)?;
             Some(Found::Keys(listed, next))
         }
         Query::Plan(account, id) => plans::get(sql, *account, *id, now)?.map(Found::Plan),
@@ -221,7 +221,7 @@ impl Page {
     }
 
     /// Drops the row read beyond the limit, which only shows that there is a next page.
-    fn cut<T>(self, mut rows: Vec<T>, sequence: impl Fn(&T) -> u64) -> (Vec<T>, Option<u64>) {
+    pub(super) fn cut<T>(self, mut rows: Vec<T>, sequence: impl Fn(&T) -> u64) -> (Vec<T>, Option<u64>) {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);

@@ -25,4 +25,5 @@ mod support;
 mod usage;
 mod usage_pictures;
 mod validity;
+mod walks;
 mod workspaces;

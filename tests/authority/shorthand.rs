@@ -101,7 +101,23 @@ impl Shard {
 
     /// All keys that a filter shows, newest first.
     pub fn listed(&self, account: AccountRef, filter: KeyFilter) -> Vec<KeyRecord> {
-        self.keys(Query::Keys(account, filter, ALL))
+        self.pages(account, &filter, ALL.limit).concat()
+    }
+
+    /// The same, page by page.
+    pub fn pages(&self, account: AccountRef, filter: &KeyFilter, limit: u32) -> Vec<Vec<KeyRecord>> {
+        let mut pages = Vec::new();
+        let mut page = Page { before: None, limit };
+        loop {
+            let Some(Found::Keys(keys, next)) = self.ask(Query::Keys(account, filter.clone(), page)) else {
+                panic!("no list")
+            };
+            pages.push(keys);
+            if next.is_none() {
+                return pages;
+            }
+            page.before = next;
+        }
     }
 
     /// All entries of an audit that a filter shows, oldest first.

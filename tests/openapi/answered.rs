@@ -50,7 +50,7 @@ pub fn of_account(name: &str) -> Value {
         }
         "keys_due" => with(
             json!({ "type": "integer", "minimum": 0, "maximum": DUE_COUNTED }),
-            "How many keys are due for a successor, counted up to this maximum. In answers about one account that has `rotation_days`.",
+            "How many keys are due for a successor, counted up to this maximum, of the 10,000 newest that old. In answers about one account that has `rotation_days`.",
         ),
         "audit_head" => reference_to("AuditHead"),
         "name" | "brand" | "status" | "api_access" | "features" | "default_scopes" => given::member(name),
@@ -242,7 +242,10 @@ pub fn of_head(name: &str) -> Value {
 pub fn of_page(name: &str, items: &str) -> Value {
     match name {
         "data" => json!({ "type": "array", "items": reference_to(items) }),
-        "next_cursor" => with(or_null_if(true, text(CURSOR, "0-41")), "Where the next page begins; null on the last."),
+        "next_cursor" => with(
+            or_null_if(true, text(CURSOR, "0-41")),
+            "Where the next page begins; null on the last, and only there: a page may be short, or empty, though more follow.",
+        ),
         _ => panic!("nothing is said of the member {name}"),
     }
 }

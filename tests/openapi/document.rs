@@ -67,7 +67,7 @@ const OPERATIONS: &[Operation] = &[
     Operation { method: "GET", path: SCOPES, name: "listScopes", summary: "List the scopes that keys of the account can have.", answer: "Scopes", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: AUDIT, name: "listAudit", summary: "List what was changed in an account, newest first.", answer: "AuditPage", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: KEYS, name: "issueKey", summary: "Issue a key or an admin credential.", answer: "IssuedKey", refusals: &[Code::NotFound, Code::AccountInactive, Code::Conflict, Code::LimitReached] },
-    Operation { method: "GET", path: KEYS, name: "listKeys", summary: "List the keys of an account, newest first.", answer: "KeyPage", refusals: &[Code::NotFound] },
+    Operation { method: "GET", path: KEYS, name: "listKeys", summary: "List the keys of an account, newest first. A page looks at 10,000 keys at most.", answer: "KeyPage", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: SESSIONS, name: "createSession", summary: "Mint an admin credential that works for 15 minutes.", answer: "IssuedKey", refusals: &[Code::NotFound] },
     Operation { method: "POST", path: LOOKUP, name: "lookUpKey", summary: "Which key is this text?", answer: "Key", refusals: &[Code::NotFound] },
     Operation { method: "GET", path: KEY, name: "getKey", summary: "Read a key.", answer: "Key", refusals: &[Code::NotFound] },
