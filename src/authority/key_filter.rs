@@ -271,6 +271,7 @@ impl ToJson for KeyFilter {
             .if_any("unused_since", instant(self.unused_since))
             .if_any("never_used", self.never_used.then_some(true))
             .if_any("expires_before", instant(self.expires_before))
+            .if_any("due", self.due.then_some(true))
             .if_any("created_before", instant(self.created_before))
             .end()
     }

@@ -21,6 +21,7 @@ use keygate::{
 };
 
 use super::{
+    plans::planned,
     shorthand::{ids, scopes, shard_with_account},
     support::{Shard, new_account, new_credential, new_key},
 };
@@ -409,6 +410,8 @@ fn keys_are_due_after_the_days_that_their_account_sets_and_until_they_have_a_suc
     assert_eq!(due(account), [old.id()], "at that instant");
     policy(Some(1));
     assert_eq!(due(account), [young.id(), old.id()], "newest first");
+    let plan = planned(&shard, account, KeyFilter { due: true, ..KeyFilter::default() });
+    assert_eq!((plan.counts.total, plan.filter.as_str()), (2, r#"{"due":true}"#), "a plan says that, too");
 
     let (successor, _, old) = rotated(&shard, &old, overlap(OVERLAP_MS));
     assert_eq!(old.rotation_due_at(), None);
