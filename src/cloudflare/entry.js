@@ -151,7 +151,7 @@ export class Authority {
       died(error);
       throw error;
     }
-    if ((await inTime(done, ALARM_DEADLINE_MS, this.#limit)) === undefined) throw new Error("the alarm was cut short");
+    if (!(await inTime(done, ALARM_DEADLINE_MS, this.#limit))) throw new Error("the alarm was cut short");
   }
 
   #current() {

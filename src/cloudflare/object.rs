@@ -98,12 +98,12 @@ impl Authority {
         })
     }
 
-    /// Does what has waited for its time. A rejected promise has the runtime ring again.
+    /// Does what has waited for its time, and then says true. A rejected promise has the runtime ring again.
     pub fn alarm(&self) -> Promise {
         let object = self.0.clone();
         convert::promise(async move {
             object.alarm().await.map_err(|error| js_sys::Error::new(&error.0))?;
-            Ok(JsValue::UNDEFINED)
+            Ok(JsValue::TRUE)
         })
     }
 }
