@@ -1,4 +1,5 @@
 //! Compiles the route table: reads `routes.toml`, checks it, and writes it as Rust for `src/policy/route.rs` to include.
+//! And packs the description of the API for `src/http/openapi.rs`.
 //!
 //! A wrong table stops the build with one line that names file, line and what would be right. The environment variable
 //! `KEYGATE_ROUTES` names another file, relative to the package.
@@ -9,6 +10,7 @@
     reason = "this is how a build script talks to cargo and to people"
 )]
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,8 +54,17 @@ fn run() -> Result<(), String> {
 
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{name}: {error}"))?;
     let table = route_source::parse(&text).map_err(|error| format!("{name}:{error}"))?;
-    let output = PathBuf::from(variable("OUT_DIR")?).join("routes.rs");
-    std::fs::write(&output, as_rust(&table)).map_err(|error| format!("{}: {error}", output.display()))
+    write("routes.rs", &as_rust(&table))?;
+
+    println!("cargo:rerun-if-changed={DESCRIPTION}");
+    let description = std::fs::read_to_string(DESCRIPTION).map_err(|error| format!("{DESCRIPTION}: {error}"))?;
+    let (phrases, packed) = pack(description);
+    write("openapi.rs", &format!("const PHRASES: &[&str] = &{phrases:?};\nconst PACKED: &str = {packed:?};\n"))
+}
+
+fn write(name: &str, rust: &str) -> Result<(), String> {
+    let output = PathBuf::from(variable("OUT_DIR")?).join(name);
+    std::fs::write(&output, rust).map_err(|error| format!("{}: {error}", output.display()))
 }
 
 fn variable(name: &str) -> Result<String, String> {
@@ -113,4 +124,47 @@ fn demand_as_rust(index: usize, demand: &DemandSource) -> String {
         "Demand {{ scopes: Cow::Borrowed(&SCOPES_{index}), environment: {environment}, strict: {}, workspace_required: {}, workspace: None, feature: {feature}, describe: false }}",
         demand.strict, demand.workspace,
     )
+}
+
+const DESCRIPTION: &str = "src/http/openapi.json";
+
+/// Puts the characters from U+0001 on, which are not in the text, in place of the phrases that save most, and gives these.
+/// Later phrases may have earlier ones in them. That is a tenth of that text's part of the upload: gzip looks back no further
+/// than 32 KB.
+fn pack(mut text: String) -> (Vec<String>, String) {
+    let mut phrases = Vec::new();
+    for code in '\u{1}'..='\u{14}' {
+        assert!(!text.contains(code), "{DESCRIPTION} has a character in it that JSON escapes, or more than one line");
+        let Some(phrase) = dearest(&text).map(str::to_owned) else { break };
+        text = text.replace(&phrase, code.encode_utf8(&mut [0; 4]));
+        phrases.push(phrase);
+    }
+    (phrases, text)
+}
+
+/// What stands in a text again and again: so many of its tokens, which are strings and whatever is between them.
+fn dearest(text: &str) -> Option<&str> {
+    const TOKENS: [usize; 6] = [1, 2, 5, 12, 24, 32];
+    let mut begins = vec![0];
+    let mut quoted = false;
+    for (at, character) in text.char_indices() {
+        let quote = character == '"';
+        if quote || !quoted {
+            begins.push(if quote && quoted { at + 1 } else { at });
+        }
+        quoted ^= quote;
+    }
+    begins.dedup();
+    let mut counts = HashMap::new();
+    for length in TOKENS {
+        for ends in begins.windows(length + 1) {
+            if let [first, .., end] = ends
+                && let Some(phrase) = text.get(*first..*end)
+            {
+                *counts.entry(phrase).or_insert(0) += 1;
+            }
+        }
+    }
+    let saved = |phrase: &str, count: usize| (count - 1) * (phrase.len() - 1);
+    counts.into_iter().max_by_key(|(phrase, count)| (saved(phrase, *count), *phrase)).map(|(phrase, _)| phrase)
 }

@@ -1,15 +1,14 @@
 //! The description of this API, for programs: OpenAPI 3.1.
 
-use std::borrow::Cow;
-
 use super::{
     parameters::Parameters,
     problem::Problem,
     reply::{Reply, with_first_replaced},
 };
 
-/// Made from the product itself by `tests/openapi`, which also fails when it is no longer what the product does.
-const DOCUMENT: &str = include_str!("openapi.json");
+// `openapi.json`, packed by `build.rs`: made from the product itself by `tests/openapi`, which also fails when it is no
+// longer what the product does.
+include!(concat!(env!("OUT_DIR"), "/openapi.rs"));
 
 /// Where the document says that everything is, as it stands in its text. The default of `KEYGATE_PREFIX`.
 const SERVER: &str = "\"/_keygate\"";
@@ -23,18 +22,26 @@ pub fn openapi(method: &str, prefix: &str, query: &str) -> Reply {
     if let Err(problem) = Parameters::parse(query).finish(&[]) {
         return problem.reply();
     }
-    let server = format!("\"{prefix}\"");
-    let document = if server == SERVER {
-        Cow::Borrowed(DOCUMENT)
-    } else {
-        Cow::Owned(with_first_replaced(DOCUMENT, SERVER, &server))
-    };
-    Reply::of_json(200, document)
+    let mut document = String::new();
+    unpack(&mut document, PACKED);
+    Reply::of_json(200, with_first_replaced(&document, SERVER, &format!("\"{prefix}\"")))
+}
+
+/// Appends `packed` with the phrases in place of what stands for them: U+0001 for the first, and so on.
+fn unpack(text: &mut String, packed: &str) {
+    for character in packed.chars() {
+        match (character as usize).checked_sub(1).and_then(|code| PHRASES.get(code)) {
+            Some(phrase) => unpack(text, phrase),
+            None => text.push(character),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DOCUMENT: &str = include_str!("openapi.json");
 
     #[test]
     fn the_document_names_the_prefix_once_and_follows_it() {
