@@ -29,6 +29,7 @@ mod chosen {
         static BUG: Cell<Option<&'static str>> = const { Cell::new(None) };
         static FEED_ROWS: Cell<Option<u64>> = const { Cell::new(None) };
         static CHUNK: Cell<Option<u32>> = const { Cell::new(None) };
+        static WALK: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
     /// From now on this thread has this bug, and no other.
@@ -61,12 +62,22 @@ mod chosen {
     pub(crate) fn chunk(usual: u32) -> u32 {
         CHUNK.get().unwrap_or(usual)
     }
+
+    /// From now on plans look for their keys in this thread among so many at a time; none = as many as there should be.
+    pub fn shorten_walks(keys: Option<u32>) {
+        WALK.set(keys);
+    }
+
+    /// How many keys a plan looks at at a time.
+    pub(crate) fn walk(usual: u32) -> u32 {
+        WALK.get().unwrap_or(usual)
+    }
 }
 
 #[cfg(feature = "planted")]
-pub use chosen::{choose, is, shorten_chunks, shorten_feed};
+pub use chosen::{choose, is, shorten_chunks, shorten_feed, shorten_walks};
 #[cfg(feature = "planted")]
-pub(crate) use chosen::{chunk, feed_rows};
+pub(crate) use chosen::{chunk, feed_rows, walk};
 
 /// How many rows a feed holds.
 #[cfg(not(feature = "planted"))]
@@ -77,5 +88,11 @@ pub(crate) const fn feed_rows(usual: u64) -> u64 {
 /// How many keys of a plan are revoked at a time.
 #[cfg(not(feature = "planted"))]
 pub(crate) const fn chunk(usual: u32) -> u32 {
+    usual
+}
+
+/// How many keys a plan looks at at a time.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn walk(usual: u32) -> u32 {
     usual
 }

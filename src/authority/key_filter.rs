@@ -1,8 +1,8 @@
 //! Which keys a list shows.
 
 use crate::{
-    credential::{AccountRef, Environment, WorkspaceId},
-    json::{ObjectWriter, ToJson, quoted},
+    credential::{AccountRef, Environment, NumberedSecret, WorkspaceId},
+    json::{FromJson, Json, ObjectWriter, ToJson, quoted},
     policy::{EffectiveStatus, Scope, UnixMillis},
 };
 
@@ -277,6 +277,73 @@ impl ToJson for KeyFilter {
     }
 }
 
+impl FromJson for KeyFilter {
+    fn from_json(json: Json<'_>) -> Option<Self> {
+        let mut filter = KeyFilter::default();
+        for (name, value) in json.object()?.into_members() {
+            let text = match value {
+                Json::Bool(true) => "true".into(),
+                Json::Number(written) => written.into(),
+                other => other.text()?,
+            };
+            filter.narrow(&name, &text).ok()?;
+        }
+        Some(filter)
+    }
+}
+
+impl KeyFilter {
+    /// Narrows it by the member `name`, written as in a query.
+    ///
+    /// # Errors
+    /// What would have to be written instead.
+    pub fn narrow(&mut self, name: &str, text: &str) -> Result<(), &'static str> {
+        let instant = || UnixMillis::parse_rfc3339(text).ok();
+        let flag = || (text == "true").then_some(true);
+        let (is_set, expected) = match name {
+            "environment" => (set(&mut self.environment, text.parse().ok()), "\"live\", \"test\" or \"admin\""),
+            "status" => (
+                set(&mut self.status, ListedStatus::parse(text)),
+                "\"active\", \"disabled\", \"expired\" or \"revoked\"",
+            ),
+            "pepper" => (set(&mut self.pepper, pepper(text)), "the id of a pepper, 0 to 15"),
+            "scope" => (set(&mut self.scope, Scope::parse(text).ok()), "a scope, such as contacts:read"),
+            "workspace" => (set(&mut self.workspace, WorkspaceId::parse(text)), "the id of a workspace"),
+            "unused_since" => (set(&mut self.unused_since, instant()), INSTANT),
+            "expires_before" => (set(&mut self.expires_before, instant()), INSTANT),
+            "created_before" => (set(&mut self.created_before, instant()), INSTANT),
+            "never_used" => (flag().map(|is| self.never_used = is).is_some(), "\"true\""),
+            "due" => (flag().map(|is| self.due = is).is_some(), "\"true\""),
+            _ => {
+                let member = match name {
+                    "owner" => &mut self.owner,
+                    "tag" => &mut self.tag,
+                    "name_contains" => &mut self.name_contains,
+                    "created_by" => &mut self.created_by,
+                    _ => return Err("a member of a filter"),
+                };
+                (set(member, Some(text.to_owned())), "")
+            }
+        };
+        if is_set { Ok(()) } else { Err(expected) }
+    }
+}
+
+const INSTANT: &str = "a time as in RFC 3339, such as 2027-01-31T00:00:00Z";
+
+fn set<T>(member: &mut Option<T>, value: Option<T>) -> bool {
+    let is = value.is_some();
+    if is {
+        *member = value;
+    }
+    is
+}
+
+/// Written the one way it is written everywhere: no sign, no leading zeros.
+fn pepper(text: &str) -> Option<u8> {
+    text.parse::<u8>().ok().filter(|id| *id <= NumberedSecret::MAX_ID && id.to_string() == text)
+}
+
 #[derive(Default)]
 struct Conditions {
     text: String,
@@ -294,8 +361,12 @@ impl Conditions {
 
     /// Also this, with the value for its first question mark; the others' follow with [`Conditions::value`].
     fn with(&mut self, condition: &str, value: impl Into<Value>) {
+        self.add_with(condition, value.into());
+    }
+
+    fn add_with(&mut self, condition: &str, value: Value) {
         self.add(condition);
-        self.value(value);
+        self.parameters.push(value);
     }
 
     fn value(&mut self, value: impl Into<Value>) {

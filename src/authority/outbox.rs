@@ -162,6 +162,7 @@ pub fn next_due(sql: &impl Sql) -> Result<Option<UnixMillis>, SqlError> {
             UNION ALL SELECT (SELECT 0 FROM sweeps
                 WHERE (SELECT 1 FROM outbox WHERE priority >= 0 LIMIT 1 OFFSET ?1) IS NULL LIMIT 1)
             UNION ALL SELECT coalesce((SELECT 0 FROM plans WHERE state = 'running' LIMIT 1),
+                (SELECT 0 FROM plans WHERE state = 'planning' LIMIT 1),
                 (SELECT min(gone_at) FROM plans WHERE gone_at IS NOT NULL)))",
         &[SHORT.into()],
     )?;

@@ -1,4 +1,4 @@
-//! The execution of plans: their keys are revoked a chunk at a time, by the alarm, between everything else.
+//! What plans do by the alarm, between everything else: look for their keys, and revoke them, a chunk at a time.
 //!
 //! A chunk is one transaction: its keys are revoked, and the plan knows how far it has come, or neither. So whenever an
 //! object ends, another one goes on where that one was. A key that was revoked by somebody else meanwhile is counted
@@ -14,7 +14,7 @@ use super::{
     audit::By,
     keys, meta, outbox,
     outbox::KvKey,
-    plans::PLAN_KEPT_MS,
+    plans::{self, PLAN_KEPT_MS},
     record::KeyRecord,
     sql::{Sql, SqlError, at_most_one, narrow},
 };
@@ -26,11 +26,12 @@ pub const CHUNK: u32 = 100;
 /// Keys of an old plan that one alarm forgets; it rings again while there are more.
 const FORGOTTEN_PER_ALARM: u32 = 1_000;
 
-/// Revokes the next keys of the plan that was ordered first, of those that are not done. Gives the keys as they are since;
-/// none when no plan is being executed.
+/// Revokes the next keys of the plan that was ordered first, of those that are not done. Where there is none, a plan that has
+/// not found all of its keys yet looks at the next ones. Gives the revoked keys as they are since; none when no plan has
+/// anything to do.
 ///
 /// # Errors
-/// Trouble with SQLite; then nothing was revoked.
+/// Trouble with SQLite; then nothing was done.
 pub fn advance(sql: &impl Sql, slot: u8, now: UnixMillis) -> Result<Option<Vec<KeyRecord>>, SqlError> {
     sql.atomically(|| {
         let running = sql.run(
@@ -38,7 +39,9 @@ pub fn advance(sql: &impl Sql, slot: u8, now: UnixMillis) -> Result<Option<Vec<K
              ORDER BY started_at LIMIT 1",
             &[],
         )?;
-        let Some(mut plan) = at_most_one(running)? else { return Ok(None) };
+        let Some(mut plan) = at_most_one(running)? else {
+            return Ok(plans::go_on(sql, slot)?.then(Vec::new));
+        };
         let sequence = plan.number()?;
         let account = AccountRef { slot, number: narrow(plan.number()?)? };
         let next = plan.number()?;

@@ -1,12 +1,14 @@
 //! Plans: keys to be revoked, found by a filter and written down before any is.
 //!
 //! A plan holds the keys themselves, not the filter: what is issued, relabelled or used later neither enters nor leaves
-//! it. Whoever has read it orders its execution, and exactly those keys are revoked, chunk by chunk: the module
+//! it. It looks for them as far as a page of a list may; where that is not all of the account, it goes on by the alarm, as
+//! its execution does. Whoever has read it orders its execution, and exactly those keys are revoked, chunk by chunk: the module
 //! [`super::plan_run`].
 
 use crate::{
     credential::{AccountRef, Environment, PlanId},
     json::{ToJson, quoted},
+    planted::walk,
     policy::{DAY_MS, UnixMillis},
 };
 
@@ -14,17 +16,21 @@ use super::{
     accounts,
     audit::{self, Change},
     command::{Answer, Failure, Refusal, Work, derive},
-    due::{self, OverKeys},
+    due,
     key_filter::{KeyFilter, ListedStatus, Part},
     keys, meta,
     outbox::KvKey,
     record::KeyRecord,
-    sql::{Columns, Sql, SqlError, Value, Wide, at_most_one, each, only},
+    sql::{Columns, Sql, SqlError, Value, Wide, at_most_one, each, narrow, only},
 };
 
 /// Keys of one plan: 10,000 rows, written in one statement, are some tenths of a second at most; revoking them takes 100
 /// chunks.
 pub const PLAN_KEYS_MAX: u32 = 10_000;
+
+/// Keys that a plan looks at at a time, as a page of a list does; one more than it holds, so that one that everything fits
+/// is made at once.
+const PLAN_LOOK: u32 = PLAN_KEYS_MAX + 1;
 
 /// Plans of one account that are yet to be executed, or are being.
 pub const OPEN_PLANS_MAX: u32 = 20;
@@ -38,6 +44,8 @@ pub const PLAN_KEPT_MS: u64 = 7 * DAY_MS;
 /// What has become of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanState {
+    /// It is still looking for its keys.
+    Planning,
     /// It can be executed.
     Planned,
     /// Its keys are being revoked.
@@ -52,13 +60,20 @@ pub enum PlanState {
 
 impl PlanState {
     /// All of them.
-    pub const ALL: [PlanState; 5] =
-        [PlanState::Planned, PlanState::Running, PlanState::Done, PlanState::Cancelled, PlanState::Expired];
+    pub const ALL: [PlanState; 6] = [
+        PlanState::Planning,
+        PlanState::Planned,
+        PlanState::Running,
+        PlanState::Done,
+        PlanState::Cancelled,
+        PlanState::Expired,
+    ];
 
     /// The name on the wire and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            PlanState::Planning => "planning",
             PlanState::Planned => "planned",
             PlanState::Running => "running",
             PlanState::Done => "done",
@@ -72,7 +87,7 @@ impl PlanState {
     }
 }
 
-/// How many keys of which kind a plan had when it was made. None of them was revoked then, none is an admin credential.
+/// How many keys of which kind a plan has found, each as it was then. None of them was revoked, none is an admin credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanCounts {
     /// All of them.
@@ -96,7 +111,7 @@ pub struct PlanRecord {
     pub sequence: u64,
     /// What the keys were found by, as JSON.
     pub filter: String,
-    /// How many.
+    /// How many; while it is looking for them, how many so far.
     pub counts: PlanCounts,
     /// More keys were found than one plan holds; these are the newest.
     pub truncated: bool,
@@ -132,47 +147,37 @@ impl PlanRecord {
     }
 }
 
-/// Writes down which keys a filter finds now that are not revoked.
+/// Writes down which keys a filter finds now that are not revoked, or the first of them.
 pub(super) fn create<S: Sql>(
     work: &Work<'_, S>,
     account: AccountRef,
     filter: &KeyFilter,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
     let (sql, now) = (work.sql, work.now());
-    let owner = accounts::named(sql, account)?;
+    accounts::named(sql, account)?;
     refuse_unfit(filter)?;
     refuse_too_many(sql, account, now)?;
     let [a, b, c, d, e, f, g, h, ..] = derive(&work.circumstances.nonce, &[b"plan id"])?;
     let id = PlanId::from_bytes([a, b, c, d, e, f, g, h]);
     let sequence = meta::next_sequence(sql)?;
-    // One more than it may hold shows that there are more.
-    let over = OverKeys { revoked_all: owner.revoked_all, rotation_days: owner.settings.rotation_days };
-    let due = if filter.due { due::due(sql, account, over, now)? } else { None };
-    // Where the account has no policy, nothing is due.
-    let limit = if filter.due && due.is_none() { 0 } else { PLAN_KEYS_MAX + 1 };
-    let part = Part { before: sequence, limit, walk: u32::MAX, due, only_left: true };
-    let found = filter.select(sql, account, &part, owner.revoked_all, now)?;
-    let mut parameters = vec![Value::from(sequence)];
-    parameters.extend(found.parameters);
-    sql.run(&format!("INSERT INTO plan_keys (of_plan, issued_at) SELECT ?, issued FROM {}", found.from), &parameters)?;
-    let beyond = sql.run(
-        "DELETE FROM plan_keys WHERE of_plan = ?1 AND issued_at =
-            (SELECT issued_at FROM plan_keys WHERE of_plan = ?1 ORDER BY issued_at DESC LIMIT 1 OFFSET ?2) RETURNING 1",
-        &[sequence.into(), PLAN_KEYS_MAX.into()],
-    )?;
+    let step = look(sql, &Looking { account, sequence, made_at: now, next: sequence, found: 0 }, filter)?;
     // An id that is taken already is a constraint's to refuse.
     sql.run(
         "INSERT INTO plans (sequence, id, account, filter, total, live, disabled, expired, truncated, state, next,
             created_at, created_by, gone_at)
-         SELECT ?1, ?2, ?3, ?4, count(*), coalesce(sum(environment = 'live'), 0), coalesce(sum(status = 'disabled'), 0),
-            coalesce(sum(status = 'active' AND expires_at <= ?6), 0), ?5, 'planned', ?1, ?6, ?7, ?6 + ?8
-         FROM plan_keys CROSS JOIN keys ON account = ?3 AND issued = issued_at WHERE of_plan = ?1",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?12 + ?14)",
         &[
             sequence.into(),
             id.to_string().into(),
             account.number.into(),
             filter.to_json().into(),
-            (!beyond.is_empty()).into(),
+            step.counts.total.into(),
+            step.counts.live.into(),
+            step.counts.disabled.into(),
+            step.counts.expired.into(),
+            step.truncated.into(),
+            step.state().into(),
+            step.next.unwrap_or(sequence).into(),
             now.as_millis().into(),
             work.created_by().into(),
             (PLAN_EXECUTABLE_MS + PLAN_KEPT_MS).into(),
@@ -180,6 +185,110 @@ pub(super) fn create<S: Sql>(
     )?;
     let record = get(sql, account, id, now)?.ok_or(Refusal::NotFound)?;
     Ok((Answer::Planned(record), Vec::new()))
+}
+
+/// How far a plan has come that looks for its keys.
+struct Looking {
+    account: AccountRef,
+    /// Its sequence.
+    sequence: u64,
+    /// As of when it looks.
+    made_at: UnixMillis,
+    /// Keys issued at that sequence and later have been looked at.
+    next: u64,
+    /// How many of them it has.
+    found: u32,
+}
+
+/// What it has found in one step.
+struct Step {
+    counts: PlanCounts,
+    /// There are more than it holds.
+    truncated: bool,
+    /// Where the next step begins; none = this was the last.
+    next: Option<u64>,
+}
+
+impl Step {
+    fn state(&self) -> &'static str {
+        if self.next.is_some() { PlanState::Planning } else { PlanState::Planned }.as_str()
+    }
+}
+
+/// Adds to a plan those of the next keys that it is about.
+fn look(sql: &impl Sql, plan: &Looking, filter: &KeyFilter) -> Result<Step, SqlError> {
+    let Looking { account, sequence, made_at, next, found } = *plan;
+    let over = accounts::over_keys(sql, account.number)?;
+    let due = if filter.due { due::due(sql, account, over, made_at)? } else { None };
+    if filter.due && due.is_none() {
+        // Where the account has no policy, nothing is due.
+        return Ok(Step { counts: PlanCounts::default(), truncated: false, next: None });
+    }
+    // One more than it may hold shows that there are more.
+    let limit = (PLAN_KEYS_MAX + 1).saturating_sub(found);
+    let part = Part { before: next, limit, walk: walk(PLAN_LOOK), due, only_left: true };
+    let selected = filter.select(sql, account, &part, over.revoked_all, made_at)?;
+    let mut parameters = vec![Value::from(sequence)];
+    parameters.extend_from_slice(&selected.parameters);
+    sql.run(
+        &format!("INSERT INTO plan_keys (of_plan, issued_at) SELECT ?, issued FROM {}", selected.from),
+        &parameters,
+    )?;
+    let beyond = sql.run(
+        "DELETE FROM plan_keys WHERE of_plan = ?1 AND issued_at =
+            (SELECT issued_at FROM plan_keys WHERE of_plan = ?1 ORDER BY issued_at DESC LIMIT 1 OFFSET ?2) RETURNING 1",
+        &[sequence.into(), PLAN_KEYS_MAX.into()],
+    )?;
+    let mut counted = only(sql.run(
+        "SELECT count(*), coalesce(sum(environment = 'live'), 0), coalesce(sum(status = 'disabled'), 0),
+            coalesce(sum(status = 'active' AND expires_at <= ?3), 0)
+         FROM plan_keys CROSS JOIN keys ON account = ?2 AND issued = issued_at WHERE of_plan = ?1 AND issued_at < ?4",
+        &[sequence.into(), account.number.into(), made_at.as_millis().into(), next.into()],
+    )?)?;
+    let counts = PlanCounts {
+        total: counted.number()?,
+        live: counted.number()?,
+        disabled: counted.number()?,
+        expired: counted.number()?,
+    };
+    let truncated = !beyond.is_empty();
+    let next = if truncated { None } else { selected.beyond(sql)? };
+    Ok(Step { counts, truncated, next })
+}
+
+/// Goes on with the plan that was made first, of those that look for their keys. False when there is none.
+pub(super) fn go_on(sql: &impl Sql, slot: u8) -> Result<bool, SqlError> {
+    let planning = sql.run(
+        "SELECT filter, account, sequence, created_at, next, total FROM plans WHERE state = 'planning'
+         ORDER BY sequence LIMIT 1",
+        &[],
+    )?;
+    let Some(mut row) = at_most_one(planning)? else { return Ok(false) };
+    let filter: KeyFilter = row.json()?;
+    let plan = Looking {
+        account: AccountRef { slot, number: narrow(row.number()?)? },
+        sequence: row.number()?,
+        made_at: UnixMillis::from_millis(row.number()?),
+        next: row.number()?,
+        found: narrow(row.number()?)?,
+    };
+    let step = look(sql, &plan, &filter)?;
+    sql.run(
+        "UPDATE plans SET total = total + ?2, live = live + ?3, disabled = disabled + ?4, expired = expired + ?5,
+            truncated = ?6, state = ?7, next = ?8 WHERE sequence = ?1",
+        &[
+            plan.sequence.into(),
+            step.counts.total.into(),
+            step.counts.live.into(),
+            step.counts.disabled.into(),
+            step.counts.expired.into(),
+            step.truncated.into(),
+            step.state().into(),
+            // From then on it says which keys have been revoked.
+            step.next.unwrap_or(plan.sequence).into(),
+        ],
+    )?;
+    Ok(true)
 }
 
 fn refuse_unfit(filter: &KeyFilter) -> Result<(), Refusal> {
@@ -216,13 +325,18 @@ pub(super) fn order<S: Sql>(
     id: PlanId,
     wanted: PlanState,
 ) -> Result<(Answer, Vec<KvKey>), Failure> {
-    use PlanState::{Cancelled, Done, Planned, Running};
+    use PlanState::{Cancelled, Done, Planned, Planning, Running};
     let (sql, now, by) = (work.sql, work.now(), work.by());
     let mut record = get(sql, account, id, now)?.ok_or(Refusal::NotFound)?;
     let action = match (record.state, wanted) {
-        (Planned | Running, Cancelled) => "plan.cancel",
+        (Planning | Planned | Running, Cancelled) => "plan.cancel",
         (Planned, _) => "plan.execute",
         (Cancelled, Cancelled) | (Running | Done, Running) => return Ok((Answer::Plan(record), Vec::new())),
+        (Planning, _) => {
+            let detail =
+                "The plan is planning: it is still looking for its keys. Execute it when it is planned.".into();
+            return Err(Refusal::Conflict { field: None, detail }.into());
+        }
         (over, _) => {
             let detail = format!("The plan is {}, which is final; make a new one.", over.as_str());
             return Err(Refusal::Conflict { field: None, detail }.into());

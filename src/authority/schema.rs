@@ -50,7 +50,7 @@ fn current(sql: &impl Sql) -> Result<usize, SqlError> {
 }
 
 /// Every migration, oldest first.
-const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE, RIGHTS, LIFETIME];
+const MIGRATIONS: &[&[&str]] = &[FIRST, AUDIT_AND_COMMANDS, LEASES_AND_USAGE, RIGHTS, LIFETIME, PLANNING];
 
 const FIRST: &[&str] = &[
     // One row. `sequence` counts commands; `feed_*` are explained in the module `feed`.
@@ -275,4 +275,9 @@ const LIFETIME: &[&str] = &[
         issued_at INTEGER NOT NULL,
         PRIMARY KEY (of_plan, issued_at)
     ) STRICT, WITHOUT ROWID",
+];
+
+const PLANNING: &[&str] = &[
+    // Of a plan that looks for its keys, those issued at `next` and later have been looked at.
+    "CREATE INDEX plans_planning ON plans (sequence) WHERE state = 'planning'",
 ];

@@ -13,6 +13,7 @@ mod mirror;
 mod pinned;
 mod plan_model;
 mod plan_run;
+mod planning;
 mod plans;
 mod platform;
 mod revoke_all;

@@ -21,7 +21,7 @@ const OLDEST_MS: u64 = 200 * DAY_MS;
 const APART_MS: u64 = OLDEST_MS / KEYS as u64;
 
 /// Each attribute has a period of its own, so that any two of them meet, and some values are rare.
-fn filled() -> (Shard, AccountRef) {
+pub fn filled() -> (Shard, AccountRef) {
     let (shard, account) = shard_with_account();
     let run = |statement: &str, parameters: &[Value]| {
         shard.sql.run(statement, parameters).unwrap();
@@ -75,7 +75,7 @@ fn ago(days: u64) -> UnixMillis {
     UnixMillis::from_millis(NOW - days * DAY_MS)
 }
 
-fn filters() -> impl Strategy<Value = KeyFilter> {
+pub fn filters() -> impl Strategy<Value = KeyFilter> {
     let seldom = |strategy| option::weighted(0.15, strategy);
     let first = (
         option::weighted(0.3, select(vec![Environment::Live, Environment::Test, Environment::Admin])),

@@ -306,11 +306,15 @@ pub fn of_plan(name: &str) -> Value {
         "account_id" => account_id(),
         "state" => with(
             word(PlanState::ALL.map(|state| state.as_str().into()).into()),
-            "`expired`: it was not executed within 24 hours, and cannot be any more.",
+            "`planning`: it is still looking for its keys, and cannot be executed yet. `expired`: it was not executed within \
+             24 hours, and cannot be any more.",
         ),
         "filter" => with(reference_to("KeyFilter"), "What the keys were found by."),
         "counts" => {
-            let mut all = counts(&["total"], "The keys when the plan was made. None of them was revoked.");
+            let mut all = counts(
+                &["total"],
+                "The keys as they were found, none of them revoked; while the plan is `planning`, those found so far.",
+            );
             all["properties"]["by_environment"] = counts(&["live", "test"], "By environment.");
             all["properties"]["by_status"] = counts(&["active", "disabled", "expired"], "By status.");
             all["required"] = json!(["total", "by_environment", "by_status"]);

@@ -282,7 +282,7 @@ impl World {
         if place.disk.alarm().is_none()
             && instance.sql.number(
                 "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM sweeps)
-                    + (SELECT count(*) FROM plans WHERE state = 'running')",
+                    + (SELECT count(*) FROM plans WHERE state IN ('running', 'planning'))",
             ) > 0
         {
             self.violate("S1", format!("slot {shard} has something for KV or a plan to execute, and no alarm"));

@@ -65,6 +65,7 @@ impl World {
             Some(Answer::Planned(record) | Answer::Plan(record)) => {
                 if let Some(state) = self.truth.plan(record, place) {
                     self.met(match state {
+                        PlanState::Planning => Point::PlanningInSteps,
                         PlanState::Running => Point::PlanExecuted,
                         PlanState::Cancelled => Point::PlanCancelled,
                         PlanState::Planned | PlanState::Done | PlanState::Expired => Point::Planned,

@@ -36,7 +36,7 @@ points! {
     Acknowledged, Refused, PreconditionFailed, Repeated, RepeatedKeyAgain, Waiting, WaitedEffective,
     WaitedAfterRestart, NeverAnswered, CommittedUnanswered, ReadByAdmin, MirroredInTime, NotMirroredInTime,
     ConcurrentCommands, ReplayAfterRestart, IdWithAnotherBody, RevokedAll, RevokedAllAgain, WorkspaceCreated,
-    WorkspaceArchived, Swept, Planned, PlanExecuted, PlanCancelled, RevokedByPlan, PlanInChunks, PlatformSet, CommandByCredential, CredentialRefused,
+    WorkspaceArchived, Swept, Planned, PlanningInSteps, PlanExecuted, PlanCancelled, RevokedByPlan, PlanInChunks, PlatformSet, CommandByCredential, CredentialRefused,
 }
 
 /// How often each was met.

@@ -112,7 +112,7 @@ impl World {
         for shard in 0..self.shards.len() {
             let Some(current) = self.shards[shard].current else { continue };
             let left = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM sweeps)
-                + (SELECT count(*) FROM plans WHERE state = 'running')";
+                + (SELECT count(*) FROM plans WHERE state IN ('running', 'planning'))";
             let left = self.shards[shard].instances[current].sql.number(left);
             if left > 0 {
                 return self.violate(

@@ -22,6 +22,7 @@ pub struct Outcome {
 /// The history of a seed.
 pub fn history(seed: u64, knobs: Option<Knobs>, told: bool) -> Outcome {
     keygate::planted::shorten_chunks([Some(1), Some(2), None][(seed % 3) as usize]);
+    keygate::planted::shorten_walks([None, Some(1), Some(2)][(seed / 2 % 3) as usize]);
     keygate::planted::shorten_feed([Some(1), None, Some(2), Some(4)][(seed % 4) as usize]);
     let mut world = World::new(seed, knobs, told);
     world.live();

@@ -250,7 +250,7 @@ impl Truth {
             return None;
         }
         tenant.plans.push((record.id, record.state, place.flush));
-        if record.state != PlanState::Planned {
+        if !matches!(record.state, PlanState::Planned | PlanState::Planning) {
             tenant.audited.push(place.flush);
         }
         Some(record.state)

@@ -3,19 +3,19 @@
 
 use crate::{
     authority::{
-        KeyFilter, ListedStatus,
+        KeyFilter,
         command::Command,
         plans::PlanRecord,
         query::{Page, Query},
         stale::StaleKeys,
     },
-    credential::{AccountRef, NumberedSecret, PlanId, WorkspaceId},
+    credential::{AccountRef, PlanId},
     json::{Json, ObjectWriter, ToJson},
-    policy::{Scope, UnixMillis},
+    policy::UnixMillis,
 };
 
 use super::{
-    super::{json::Members, parameters::Parameters, problem::Problem, values},
+    super::{json::Members, parameters::Parameters, problem::Problem},
     request::{AdminRequest, Facts, Needs, ask, bare, behind_id, choice, nothing, page, plain},
 };
 
@@ -93,35 +93,20 @@ pub(super) const LISTED: &[&str] = PARAMETERS.split_at(PARAMETERS.len() - 1).0;
 /// Those of all keys at once.
 pub(super) const EXPORTED: &[&str] = PARAMETERS.split_at(IN_PARTS).1;
 
-/// Those of a filter alone.
+/// Those of a filter alone, and the members of one.
 const FILTERED: &[&str] = LISTED.split_at(IN_PARTS).1;
 
 /// Takes what a filter consists of.
 pub(super) fn filter(parameters: &mut Parameters) -> Result<KeyFilter, Problem> {
-    let instant = |text: &str| UnixMillis::parse_rfc3339(text).ok();
-    // Member by member: what is dropped when a later one is refused is then the same code each time.
-    let environment = choice(parameters, "environment", values::ANY_ENVIRONMENT, |text| text.parse().ok())?;
-    let mut filter = KeyFilter { environment, ..KeyFilter::default() };
-    filter.status =
-        choice(parameters, "status", "\"active\", \"disabled\", \"expired\" or \"revoked\"", ListedStatus::parse)?;
-    filter.pepper = choice(parameters, "pepper", "the id of a pepper, 0 to 15", |text| {
-        plain(text).filter(|id| *id <= NumberedSecret::MAX_ID)
-    })?;
-    filter.scope = choice(parameters, "scope", "a scope, such as contacts:read", |text| Scope::parse(text).ok())?;
-    filter.workspace = choice(parameters, "workspace", "the id of a workspace", WorkspaceId::parse)?;
-    filter.owner = parameters.once("owner")?;
-    filter.tag = parameters.once("tag")?;
-    filter.name_contains = parameters.once("name_contains")?;
-    filter.created_by = parameters.once("created_by")?;
-    filter.unused_since = choice(parameters, "unused_since", INSTANT, instant)?;
-    filter.never_used = choice(parameters, "never_used", "\"true\"", |text| (text == "true").then_some(()))?.is_some();
-    filter.expires_before = choice(parameters, "expires_before", INSTANT, instant)?;
-    filter.due = choice(parameters, "due", "\"true\"", |text| (text == "true").then_some(()))?.is_some();
-    filter.created_before = choice(parameters, "created_before", INSTANT, instant)?;
+    let mut filter = KeyFilter::default();
+    for name in FILTERED {
+        if let Some(text) = parameters.once(name)? {
+            let refused = |expected| Problem::field(*name, format!("{name} must be {expected}."));
+            filter.narrow(name, &text).map_err(refused)?;
+        }
+    }
     Ok(filter)
 }
-
-const INSTANT: &str = "a time as in RFC 3339, such as 2027-01-31T00:00:00Z";
 
 /// The filter of a plan, where the same stands as members of an object.
 fn filter_of(pairs: Vec<(String, String)>) -> Result<KeyFilter, Problem> {
