@@ -114,21 +114,32 @@ pub fn wrong_cursor() -> Problem {
 /// The query of a list that begins anew in another slot.
 #[must_use]
 pub fn query_for_slot(query: &str, slot: u8) -> String {
-    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
-    let cursor = Cursor { slot, before: None }.text();
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).append_pair("cursor", &cursor).finish()
+    let mut text = String::new();
+    for part in query.split('&').filter(|part| !part.is_empty() && !names(part, "cursor")) {
+        text.push_str(part);
+        text.push('&');
+    }
+    text.push_str("cursor=");
+    text.push_str(&Cursor { slot, before: None }.text());
+    text
 }
 
 /// True for a list that is about one account, and so ends where that is found.
 #[must_use]
 pub fn asks_for_one(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "external_id")
+    names(query, "external_id")
+}
+
+fn names(query: &str, parameter: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
 }
 
 /// The query that looks for the account with this external id.
 #[must_use]
 pub fn query_for_external_id(external_id: &str) -> String {
-    form_urlencoded::Serializer::new(String::new()).append_pair("external_id", external_id).finish()
+    let mut text = "external_id=".to_owned();
+    text.extend(form_urlencoded::byte_serialize(external_id.as_bytes()));
+    text
 }
 
 /// The external id that a request sets on an account, if it is such a request at all; whether it is right is the
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_query_of_the_next_slot_keeps_everything_but_the_cursor() {
-        assert_eq!(query_for_slot("limit=3&cursor=0-9&x=a%20b", 4), "limit=3&x=a+b&cursor=4-");
+        assert_eq!(query_for_slot("limit=3&cursor=0-9&x=a%20b", 4), "limit=3&x=a%20b&cursor=4-");
         assert_eq!(query_for_slot("", 4), "cursor=4-");
     }
 
