@@ -13,8 +13,8 @@ use super::{
 };
 
 /// Keys that one page, or one step of a plan, looks at. What has no index of its own is looked for among the keys of the
-/// account, one random look-up each and another one for its uses: 10,000 are 61 ms, of a lease of a second or more, during
-/// which nobody is served a sync. A page of 100 is found that way wherever a hundredth of the keys are shown.
+/// account, one random look-up each and another one for its uses: 10,000 took 61 ms natively, of a lease of a second or
+/// more, during which nobody is served a sync. A page of 100 is found that way wherever a hundredth of the keys are shown.
 pub const WALK_MAX: u32 = 10_000;
 
 /// Which keys of an account a list shows. Each member narrows it.

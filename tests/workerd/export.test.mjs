@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { admin, bearer, createAccount, issueKey, listAll, revokeKey, send, transcript } from "./harness/client.mjs";
+import { admin, bearer, createAccount, issueKey, issueMany, listAll, revokeKey, send, transcript } from "./harness/client.mjs";
 import { breakable, connect, cut, disturb, heal, manyEdges, takeCalls, unusedEdges } from "./harness/connection.mjs";
 import { constant401, eventually, onlyHeaders, problem, success } from "./harness/expect.mjs";
 import { forgedKey } from "./harness/mint.mjs";
@@ -30,19 +30,6 @@ after(() => server?.stop());
 const keysOf = ({ id }) => `/accounts/${id}/keys`;
 const path = (account, query = "format=ndjson") => `${keysOf(account)}/export?${query}`;
 const exported = (account, query, options) => admin(server, "GET", path(account, query), undefined, options);
-
-/** Issues that many keys, some at a time; what `fields` gives for a number, it has. */
-async function issueMany(account, count, fields = () => ({})) {
-  const numbers = Array.from({ length: count }, (_, n) => n);
-  const issued = [];
-  const issueNext = async () => {
-    for (let n = numbers.shift(); n !== undefined; n = numbers.shift()) {
-      issued.push(await issueKey(server, account, fields(n)));
-    }
-  };
-  await Promise.all(Array.from({ length: 16 }, issueNext));
-  return issued;
-}
 
 /** The objects of an answer in NDJSON. */
 function objects(answer) {
@@ -116,7 +103,7 @@ describe("an export", () => {
   before(async () => {
     account = await createAccount(server, { access_levels: { "=Level, \"one\"": { scopes: ["a:b"] } }, rotation_days: 30 });
     workspace = success(await admin(server, "POST", `/accounts/${account.id}/workspaces`, { name: "W" }), 201).id;
-    await issueMany(account, 2 * PAGE + 30, (n) => ({
+    await issueMany(server, account, 2 * PAGE + 30, (n) => ({
       name: `${odd[n % odd.length]}${n < odd.length ? "" : ` ${n}`}`,
       environment: n % 3 ? "live" : "test",
       scopes: n % 5 ? ["contacts:read", "*:list"] : [],
@@ -168,7 +155,7 @@ describe("an export", () => {
   for (const count of [PAGE, PAGE + 1]) {
     test(`of ${count} keys has each of them`, async () => {
       const owner = await createAccount(server);
-      const issued = await issueMany(owner, count);
+      const issued = await issueMany(server, owner, count);
       const ids = objects(await exported(owner)).map(({ id }) => id);
       assert.deepEqual(ids.toSorted(), issued.map(({ id }) => id).sort());
       assert.equal(rows(await exported(owner, "format=csv")).length, count);
@@ -226,7 +213,7 @@ describe("while it is read", () => {
   let account, issued, edge;
   before(async () => {
     account = await createAccount(server);
-    issued = await issueMany(account, 4 * PAGE + 1, () => ({ environment: "live" }));
+    issued = await issueMany(server, account, 4 * PAGE + 1, () => ({ environment: "live" }));
   });
 
   /** Begins an export over an edge of its own, and does `meanwhile` when the first of it is there. */
@@ -240,7 +227,7 @@ describe("while it is read", () => {
     const ids = issued.map(({ id }) => id);
     let late;
     const { error, text } = await disturbed(async () => {
-      late = await issueMany(account, 5);
+      late = await issueMany(server, account, 5);
       await revokeKey(server, account, late[0]);
       // The newest and the oldest of them.
       for (const key of (await listAll(server, keysOf(account))).slice(5).filter((_, n, { length }) => n % (length - 1) === 0)) {

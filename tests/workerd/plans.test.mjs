@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { admin, createAccount, issueKey, listAll, revokeKey, timed, verify } from "./harness/client.mjs";
+import { admin, createAccount, issueKey, issueMany, listAll, revokeKey, timed, verify } from "./harness/client.mjs";
 import { allowed, BOUND_MS, constant401, eventually, onlyHeaders, problem, success } from "./harness/expect.mjs";
 import { grantRecord } from "./harness/mint.mjs";
 import { startWorkerd } from "./harness/workerd.mjs";
@@ -29,16 +29,6 @@ function planOf(answer, status = 200) {
   return answer.json;
 }
 
-/** Issues `count` keys, a few at a time. */
-async function issueMany(account, count, fields) {
-  const keys = [];
-  while (keys.length < count) {
-    const batch = Array.from({ length: Math.min(20, count - keys.length) }, () => issueKey(server, account, fields));
-    keys.push(...(await Promise.all(batch)));
-  }
-  return keys;
-}
-
 const done = (account, plan) =>
   eventually(async () => {
     const now = await read(account, plan);
@@ -48,7 +38,7 @@ const done = (account, plan) =>
 
 test(`exactly the ${KEYS} keys of a plan are revoked, over a kill in the middle, and others work`, async (t) => {
   const account = await createAccount(server);
-  const old = await issueMany(account, KEYS, { tags: ["old"] });
+  const old = await issueMany(server, account, KEYS, { tags: ["old"] });
   const kept = await issueKey(server, account, { tags: ["new"] });
   const plan = await make(account, { tag: "old", environment: "live" });
   const { id, created_at, expires_at, sequence, ...members } = plan;
@@ -116,7 +106,7 @@ test(`exactly the ${KEYS} keys of a plan are revoked, over a kill in the middle,
 
 test("what the Authority is asked while it executes a plan does not wait for it", async (t) => {
   const account = await createAccount(server);
-  await issueMany(account, 400, { owner: "bob" });
+  await issueMany(server, account, 400, { owner: "bob" });
   const plan = await make(account, { owner: "bob" });
   const alone = await timed(read(account, plan));
   planOf(await post(plans(account, `/${plan.id}/execute`)), 202);
@@ -201,9 +191,9 @@ test("who may revoke keys may plan it, and who may read them may read plans", as
 test("a report counts the keys that nobody seems to need, and its filters show them", async () => {
   const account = await createAccount(server);
   const path = `/accounts/${account.id}/keys/stale`;
-  await issueMany(account, 3);
+  await issueMany(server, account, 3);
   const end = new Date(Date.now() + 1_500).toISOString();
-  await issueMany(account, 2, { expires_at: end });
+  await issueMany(server, account, 2, { expires_at: end });
   await sleep(2_000);
   const report = success(await admin(server, "GET", path));
   const { as_of, unused_since, ...rest } = report;

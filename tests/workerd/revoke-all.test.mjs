@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { admin, createAccount, issueKey, listAll, revokeKey, timed, verify } from "./harness/client.mjs";
+import { admin, createAccount, issueKey, issueMany, listAll, revokeKey, timed, verify } from "./harness/client.mjs";
 import { allowed, BOUND_MS, constant401, effective, eventually, problem, success } from "./harness/expect.mjs";
 import { faults } from "./harness/kv.mjs";
 import { grantRecord } from "./harness/mint.mjs";
@@ -21,16 +21,6 @@ after(() => server?.stop());
 const revokeAll = (account, body, query = "") =>
   admin(server, "POST", `/accounts/${account.id}/keys/revoke-all${query}`, body);
 const get = async (account, key) => success(await admin(server, "GET", `/accounts/${account.id}/keys/${key.id}`));
-
-/** Issues `count` keys, a few at a time. */
-async function issueMany(account, count, fields) {
-  const keys = [];
-  while (keys.length < count) {
-    const batch = Array.from({ length: Math.min(20, count - keys.length) }, () => issueKey(server, account, fields));
-    keys.push(...(await Promise.all(batch)));
-  }
-  return keys;
-}
 
 const metadata = (key) => JSON.parse(server.kv.records.get(grantRecord(key.key))?.metadata ?? "{}");
 
@@ -80,7 +70,7 @@ test("it refuses what is not right, and names it", async () => {
 
 test(`with ?wait=effective none of ${KEYS} keys is accepted anywhere once it is answered, whatever KV serves`, async (t) => {
   const account = await createAccount(server);
-  const keys = await issueMany(account, KEYS);
+  const keys = await issueMany(server, account, KEYS);
   // What KV serves from now on is what was so before.
   await eventually(() => keys.forEach((key) => assert.ok(server.kv.records.has(grantRecord(key.key)))), 60_000);
   server.kv.onGet = faults.from(new Map(server.kv.records));
@@ -105,7 +95,7 @@ test(`with ?wait=effective none of ${KEYS} keys is accepted anywhere once it is 
 
 test("what KV still has to be told survives a restart and an outage of KV", async () => {
   const account = await createAccount(server);
-  const keys = await issueMany(account, 60);
+  const keys = await issueMany(server, account, 60);
   await eventually(() => keys.forEach((key) => assert.ok(server.kv.records.has(grantRecord(key.key)))), 60_000);
   server.kv.onPut = faults.fail;
   const { mirrored } = success(await revokeAll(account));

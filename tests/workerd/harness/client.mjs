@@ -146,6 +146,18 @@ export async function issueKey(server, account, fields = {}) {
   return created(await admin(server, "POST", `/accounts/${account.id}/keys`, { environment: "live", ...fields }));
 }
 
+/** Issues `count` keys, a few at a time; `fields` for all of them, or a function that gives those of the n-th. */
+export async function issueMany(server, account, count, fields) {
+  const keys = [];
+  while (keys.length < count) {
+    const batch = Array.from({ length: Math.min(20, count - keys.length) }, (_, n) =>
+      issueKey(server, account, typeof fields === "function" ? fields(keys.length + n) : fields),
+    );
+    keys.push(...(await Promise.all(batch)));
+  }
+  return keys;
+}
+
 /** Revokes a key and returns the answer's body. With `wait: "effective"` once nobody accepts it any more. */
 export async function revokeKey(server, account, key, { wait } = {}) {
   const query = wait === undefined ? "" : `?wait=${wait}`;
