@@ -45,9 +45,13 @@ pub(super) fn rotate<S: Sql>(
         key_rules::refuse_unknown_scopes(scopes, &owner, work.circumstances.catalogue)?;
     }
     let scopes = new.scopes.as_ref().unwrap_or(&old.scopes);
-    let fields = new.fields.as_ref().unwrap_or(&old.fields);
+    let fields = match &new.fields {
+        Some(fields) => fields.clone(),
+        // A list for what the successor does not reach goes with the scope that reached it.
+        None => old.fields.for_resources(scopes.as_slice()),
+    };
     let workspaces = new.workspaces.over(&old.workspaces);
-    key_rules::refuse_unreached_fields(fields, scopes)?;
+    key_rules::refuse_unreached_fields(&fields, scopes)?;
     if new.workspaces.is_set() {
         key_rules::refuse_foreign_workspaces(&owner, workspaces.as_deref())?;
     }
@@ -70,7 +74,7 @@ pub(super) fn rotate<S: Sql>(
     successor.not_before = old.not_before.filter(|start| now < *start);
     successor.expires_at = expires_at;
     successor.workspaces = workspaces.clone();
-    successor.fields = fields.clone();
+    successor.fields = fields;
     successor.allowed_ips = new.allowed_ips.over(&old.allowed_ips).clone();
     successor.labels = old.labels.clone();
     successor.access_level = old.access_level.clone();

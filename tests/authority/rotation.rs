@@ -17,7 +17,7 @@ use keygate::{
         usage::Use,
     },
     credential::{AccountRef, Environment, KeyId, KeyText},
-    policy::{AccountStatus, DAY_MS, EffectiveStatus, KeyStatus, Role},
+    policy::{AccountStatus, DAY_MS, EffectiveStatus, Fields, KeyStatus, Role},
 };
 
 use super::{
@@ -205,6 +205,26 @@ fn rights_are_narrowed_on_the_way_and_not_widened_beyond_the_callers_own() {
     let narrow = NewRotation { scopes: Some(scopes(&["contacts:read"])), ..overlap(0) };
     let Some(Answer::Rotated { record, .. }) = by(narrow).unwrap().answer else { panic!("not rotated") };
     assert_eq!(record.scopes, scopes(&["contacts:read"]));
+}
+
+#[test]
+fn fields_of_what_a_successor_does_not_reach_go_with_the_scopes_and_the_others_stay() {
+    let (shard, account) = shard_with_account();
+    let both = Fields::new([("contacts", vec!["name"]), ("jobs", vec!["title"])]).unwrap();
+    let (old, _) = shard.issue(
+        account,
+        NewKey { scopes: Some(scopes(&["contacts:read", "jobs:read"])), fields: both.clone(), ..new_key() },
+    );
+    let narrowed = |names: &[&str]| NewRotation { scopes: Some(scopes(names)), ..overlap(0) };
+    let said = NewRotation { fields: Some(both.clone()), ..narrowed(&["jobs:read"]) };
+    let refused = shard.refused(rotate(account, old.id(), said));
+    assert!(matches!(&refused, Refusal::Invalid { field, .. } if field == "fields"), "{refused:?}");
+    let (same, _, _) = rotated(&shard, &old, overlap(0));
+    assert_eq!(same.fields, both);
+    let (jobs, _, _) = rotated(&shard, &same, narrowed(&["jobs:read"]));
+    assert_eq!(jobs.fields, Fields::new([("jobs", ["title"].to_vec())]).unwrap());
+    let (nothing, _, _) = rotated(&shard, &jobs, narrowed(&[]));
+    assert!(nothing.fields.is_empty());
 }
 
 #[test]

@@ -47,6 +47,13 @@ test("a successor can have fewer scopes than the key, and no others", async () =
   assert.deepEqual(successor.scopes, ["jobs:read"]);
 });
 
+test("with fewer scopes go the fields of what they reached", async () => {
+  const fields = { contacts: ["name"], jobs: ["title"] };
+  const old = await issueKey(server, account, { scopes: ["contacts:read", "jobs:read"], fields });
+  const successor = success(await rotate(old.key, { overlap: 60, scopes: ["jobs:read"] }), 201);
+  assert.deepEqual(successor.fields, { jobs: ["title"] });
+});
+
 test("an answer that was lost is given again with the same Idempotency-Key", async () => {
   const old = await issueKey(server, account);
   const headers = { "Idempotency-Key": `holder-${"x".repeat(30)}` };
