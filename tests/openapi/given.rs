@@ -315,8 +315,8 @@ pub fn catalogue() -> Value {
     )
 }
 
-/// The form of a cursor.
-pub const CURSOR: &str = "^(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]*)?$";
+/// The form of a cursor. No shard gets to changes of 16 digits, and past 2^53 - 1 a number is refused.
+pub const CURSOR: &str = "^(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]{0,14})?$";
 
 /// A key.
 pub const KEY_TEXT: &str = "kg_live_16jFWlR2GxmktTDThE6li5NOgJrOpDS7wIkMTK3i3VQOVv49USM7";

@@ -36,7 +36,7 @@ FORMS = {
     "workspace_id": re.compile(r"ws_[0-9a-f]{16}"),
     "plan_id": re.compile(r"plan_[0-9a-f]{16}"),
 }
-CURSOR = re.compile(r"[0-9]{1,3}-[0-9]*")
+CURSOR = re.compile(r"(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]{0,14})?")
 EXTERNAL_ID = re.compile(r"[!-~]{1,128}")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{22,255}")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
