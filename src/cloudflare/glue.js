@@ -20,7 +20,12 @@ const refusing = {
 };
 const shared = Object.create(Headers.prototype, { append: refusing, delete: refusing, set: refusing });
 
-/** The same with a body. */
+/** A body for many requests. None of them copies a `Blob`, as it would a text. */
+export function sharedBody(text) {
+  return new Blob([text]);
+}
+
+/** An answer with a body. */
 export function withBody(body, response) {
   return new Response(body, response);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use js_sys::{Array, JsString, Promise, Uint8Array};
+use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use web_sys::{Request, Response};
 
@@ -16,9 +16,12 @@ extern "C" {
     /// The same without a body. It can be given as often as it is needed.
     #[wasm_bindgen(catch, js_name = bareResponse)]
     pub(super) fn bare_response(status: u16, lines: &str) -> Result<Response, JsValue>;
-    /// The same with a body.
+    /// A body for as many answers as need it.
+    #[wasm_bindgen(js_name = sharedBody)]
+    pub(super) fn shared_body(text: &str) -> JsValue;
+    /// An answer with such a body.
     #[wasm_bindgen(catch, js_name = withBody)]
-    pub(super) fn with_body(body: &JsString, bare: &Response) -> Result<Response, JsValue>;
+    pub(super) fn with_body(body: &JsValue, bare: &Response) -> Result<Response, JsValue>;
     /// Resolves after so many milliseconds.
     pub(super) fn pause(ms: u32) -> Promise;
     /// How an object ends waits; the entry has made it.

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 
-use js_sys::JsString;
 use wasm_bindgen::JsValue;
 use web_sys::Response;
 
@@ -40,7 +39,7 @@ struct Prepared {
     /// The answer without its body.
     bare: Response,
     /// None: `bare` is all of it, and serves every time.
-    body: Option<JsString>,
+    body: Option<JsValue>,
 }
 
 /// An answer that was given, and to what. A decision to allow names the key.
@@ -66,7 +65,7 @@ impl Prepared {
     /// with 503.
     fn new(reply: &Reply) -> Result<Self, JsValue> {
         let bare = glue::bare_response(reply.status, &glue::lines(&reply.headers)?)?;
-        Ok(Prepared { bare, body: (!reply.body.is_empty()).then(|| reply.body.as_ref().into()) })
+        Ok(Prepared { bare, body: (!reply.body.is_empty()).then(|| glue::shared_body(&reply.body)) })
     }
 
     /// The answer.
