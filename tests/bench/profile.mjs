@@ -1,6 +1,6 @@
 // Where the CPU time of a request goes: takes samples of workerd's stacks with perf, in which V8 names what it has compiled,
-// and tells them apart by the innermost frame that says something. Called as: profile.mjs CASE...
-// (of Keygate, or of a peer: `js-kv:kv`).
+// and tells them apart by the innermost frame that says something. Everyone has short turns, so that what the machine does
+// meanwhile befalls all of them. Called as: profile.mjs CASE... (of Keygate, or of a peer: `js-kv:kv`).
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -14,9 +14,10 @@ import { temporaryDirectory } from "../workerd/harness/guard.mjs";
 import { startKvProcess } from "./worker.mjs";
 
 const WARM_UP = 20_000;
-const REQUESTS = 20_000;
 /** Requests between two looks at the lease. */
 const AT_ONCE = 2_000;
+const TURNS = 40;
+const REQUESTS_A_TURN = 500;
 const SAMPLES_PER_SECOND = 1_999;
 
 /** The first pattern that a frame fits, from the innermost frame on, says what the sample is. */
@@ -25,7 +26,7 @@ const PARTS = [
   ["V8: compiling", /^v8::internal::(compiler::|OptimizingCompile|Compiler|wasm::.*[Cc]ompil)/],
   ["KV: the call", /api::KvNamespace/],
   ["timers", /TimeoutManager|::(setTimeout|clearTimeout)\(|GlobalScope::(set|clear)Timeout/],
-  ["making the answer: Response and its headers", /api::Response::(constructor|clone)|api::Response,? .*ConstructorCallback|ConstructorCallback<.*api::Response,/],
+  ["making the answer: Response and its headers", /api::Response::(constructor|clone)|api::Blob|api::Response,? .*ConstructorCallback|ConstructorCallback<.*api::Response,/],
   ["making headers", /api::Headers::constructor|ConstructorCallback<.*api::Headers,/],
   ["reading URL and headers", /3api7(Headers|Request)15registerMembers|api::(Headers|Request)::(get|url)/],
   ["Keygate: SHA-256", /^JS:.*(sha2|compress256)/],
@@ -46,35 +47,45 @@ const inside = new Map();
 const totals = [];
 const ours = (name) => ["keygate", name, "keygate-names"];
 const pairs = cases.map((name) => (name.includes(":") ? name.split(":") : ours(name)));
+const started = [];
 for (const [worker, name, bundle] of [["floor", "warm"], ...pairs]) {
-  const [pair] = await startPairs([[worker, name]], { keys, kv, build, bundle, v8Flags: ["--perf-basic-prof"] });
-  const ask = async (count) => {
-    for (let sent = 0; sent < count; sent += AT_ONCE) {
-      await takeLease(pair);
-      await asFastAsPossible(pair.server.port, AT_ONCE, pair.next, pair.status);
-    }
-  };
-  await ask(WARM_UP);
-  const file = join(directory, `${worker}-${name}`);
-  const perf = spawn("perf", ["record", "-q", "-g", "-F", String(SAMPLES_PER_SECOND), "-p", String(pair.server.pid), "-o", file]);
-  while (!existsSync(file)) await sleep(10);
-  await sleep(200);
+  started.push(...(await startPairs([[worker, name]], { keys, kv, build, bundle, v8Flags: ["--perf-basic-prof"] })));
+}
+/** The CPU time that `count` requests take. */
+const ask = async (pair, count) => {
+  await takeLease(pair);
   const before = pair.server.cpuMicros();
-  await ask(REQUESTS);
-  const micros = (pair.server.cpuMicros() - before) / REQUESTS;
-  perf.kill("SIGINT");
-  await once(perf, "exit");
-  const stacks = execFileSync("perf", ["script", "-i", file, "-F", "ip,sym"], { encoding: "utf8", maxBuffer: 2 ** 30, stdio: ["ignore", "pipe", "ignore"] });
-  await pair.server.stop();
-  rmSync(`/tmp/perf-${pair.server.pid}.map`, { force: true });
+  await asFastAsPossible(pair.server.port, count, pair.next, pair.status);
+  return pair.server.cpuMicros() - before;
+};
+for (const pair of started) for (let sent = 0; sent < WARM_UP; sent += AT_ONCE) await ask(pair, AT_ONCE);
+const file = join(directory, "samples");
+const pids = started.map(({ server }) => server.pid);
+const perf = spawn("perf", ["record", "-q", "-g", "-F", String(SAMPLES_PER_SECOND), "-p", pids.join(","), "-o", file]);
+while (!existsSync(file)) await sleep(10);
+await sleep(200);
+const used = started.map(() => 0);
+for (let turn = 0; turn < TURNS; turn += 1) {
+  for (const [n, pair] of started.entries()) used[n] += await ask(pair, REQUESTS_A_TURN);
+}
+perf.kill("SIGINT");
+await once(perf, "exit");
+const script = ["script", "-i", file, "-F", "pid,ip,sym"];
+const stacks = execFileSync("perf", script, { encoding: "utf8", maxBuffer: 2 ** 30, stdio: ["ignore", "pipe", "ignore"] })
+  .split("\n\n")
+  .map((stack) => stack.trim().split("\n"));
+for (const [n, { worker, name, server }] of started.entries()) {
+  await server.stop();
+  rmSync(`/tmp/perf-${server.pid}.map`, { force: true });
+  const micros = used[n] / (TURNS * REQUESTS_A_TURN);
   totals.push([worker, name, micros]);
-  count(stacks, micros, totals.length - 1);
+  count(stacks.filter(([pid]) => Number(pid) === server.pid).map(([, ...frames]) => frames), micros, n);
   console.error(`keygate: ${worker}, ${name}: ${micros.toFixed(1)} µs a request`);
 }
 kv.stop();
 
 function count(stacks, micros, column) {
-  const samples = stacks.split("\n\n").map((stack) => stack.trim().split("\n").map((frame) => frame.trim().replace(/^[0-9a-f]+ /, "")));
+  const samples = stacks.map((frames) => frames.map((frame) => frame.trim().replace(/^[0-9a-f]+ /, "")));
   const each = micros / samples.length;
   const add = (map, what) => {
     const row = map.get(what) ?? map.set(what, []).get(what);

@@ -1,13 +1,15 @@
-// The measurement: rounds in which everyone has a turn, with one of the floor between any two. What else the machine does
-// meanwhile makes all requests dearer, by half and more, and changes within seconds; so a ratio is that of a turn to the
-// floor's just before and after it.
+// The measurement: rounds in which everyone has a turn, and a turn goes back and forth between them and the floor. What else
+// the machine does meanwhile makes all requests dearer, by half and more, for seconds; and now and then it stands still for
+// half a second. So a ratio is that of slices of a turn to the floor's between them, without those that fell into such a halt.
 
 import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
 
 const PER_SECOND = 1_000;
-/** So much of a turn the floor's take. */
-const FLOOR_PART = 0.4;
+/** Of a turn; the floor has one more. */
+const SLICES = 6;
+/** A slice that took so many times the turn's median fell into a halt. */
+const HALT = 2;
 /** So much longer it takes until a cache has what a Zipf distribution asks for most. */
 const FILLING = 5;
 /** Before each turn: so many requests. */
@@ -31,20 +33,15 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
     let took;
     do took = (await asFastAsPossible(port, 500, pair.next, pair.status)).seconds;
     while (performance.now() < begun + warmUpMs * (pair.name === "zipf" ? FILLING : 1));
-    pair.count = Math.max(500, Math.round((500 / took) * (turnMs / 1_000)));
+    pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000 / (2 * SLICES + 1))));
     say(`warmed up: ${pair.worker}, ${pair.name}`);
   }
   const [floor, ...others] = pairs;
-  floor.count = Math.round(floor.count * FLOOR_PART);
   for (let round = 1; round <= rounds; round += 1) {
-    let before = await turn(floor);
-    turns.get(floor).push({ ...before, ratio: 1 });
     for (const pair of shuffled(others)) {
-      const own = await turn(pair);
-      const after = await turn(floor);
-      turns.get(pair).push({ ...own, ratio: own.micros / ((before.micros + after.micros) / 2) });
-      turns.get(floor).push({ ...after, ratio: 1 });
-      before = after;
+      const [own, between] = await turn(pair, floor);
+      turns.get(pair).push(own);
+      turns.get(floor).push(between);
     }
     say(`round ${round} of ${rounds}`);
   }
@@ -66,8 +63,7 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
       rounds,
     };
     result.per_second = Math.min(PER_SECOND, Math.floor((result.rps * FARTHEST) / 50) * 50);
-    await takeLease(pair);
-    await asFastAsPossible(pair.server.port, WARM_UP, pair.next, pair.status);
+    await warm(pair);
     const times = await atARate(pair.server.port, result.per_second, seconds, pair.next, pair.status);
     result.p50_ms = quantile(times, 0.5);
     result.p99_ms = quantile(times, 0.99);
@@ -78,10 +74,29 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
   return results;
 }
 
-async function turn(pair) {
-  const { server, count, next, status } = pair;
+/** What a turn of `pair` took, and what the floor took meanwhile. */
+async function turn(pair, floor) {
+  for (const one of [pair, floor]) await warm(one);
+  const slices = [await slice(floor)];
+  for (let n = 0; n < SLICES; n += 1) slices.push(await slice(pair), await slice(floor));
+  const [between, own] = [0, 1].map((which) => steady(slices.filter((_, n) => n % 2 === which)));
+  return [{ ...own, ratio: own.micros / between.micros }, { ...between, ratio: 1 }];
+}
+
+/** The mean of the slices, for garbage is collected in some of them only. */
+function steady(slices) {
+  const most = HALT * median(slices.map(({ micros }) => micros));
+  const kept = slices.filter(({ micros }) => micros < most);
+  const mean = (name) => kept.reduce((sum, one) => sum + one[name], 0) / kept.length;
+  return { micros: mean("micros"), rps: mean("rps"), busy: mean("busy") };
+}
+
+async function warm(pair) {
   await takeLease(pair);
-  await asFastAsPossible(server.port, WARM_UP, next, status);
+  await asFastAsPossible(pair.server.port, WARM_UP, pair.next, pair.status);
+}
+
+async function slice({ server, count, next, status }) {
   const before = server.cpuMicros();
   const { seconds } = await asFastAsPossible(server.port, count, next, status);
   const used = server.cpuMicros() - before;
