@@ -1,19 +1,19 @@
-// The measurement: rounds in which everyone has a turn, and a turn goes back and forth between them and the floor. What else
-// the machine does meanwhile makes all requests dearer, by half and more, for seconds; and now and then it stands still for
-// half a second. So a ratio is that of slices of a turn to the floor's between them, without those that fell into such a halt.
+// The measurement: everyone has a short turn, with one of the floor between any two, over and over. What else the machine does
+// meanwhile makes all requests dearer, by half and more, for seconds; and now and then it stands still for half a second. So
+// a ratio is that of the turns of a round to the floor's just before and after them, without those that fell into such a halt.
 
 import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
 
 const PER_SECOND = 1_000;
-/** Of a turn; the floor has one more. */
-const SLICES = 6;
-/** A slice that took so many times the turn's median fell into a halt. */
+/** So many turns of everyone are a round. */
+const TURNS = 6;
+/** A turn that took so many times the round's median fell into a halt. */
 const HALT = 2;
 /** So much longer it takes until a cache has what a Zipf distribution asks for most. */
 const FILLING = 5;
 /** Before each turn: so many requests. */
-const WARM_UP = 300;
+const WARM_UP = 100;
 /** A case that takes more than this of what it can do at the usual rate is asked at a lower one. */
 const FARTHEST = 0.4;
 
@@ -33,15 +33,26 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
     let took;
     do took = (await asFastAsPossible(port, 500, pair.next, pair.status)).seconds;
     while (performance.now() < begun + warmUpMs * (pair.name === "zipf" ? FILLING : 1));
-    pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000 / (2 * SLICES + 1))));
+    pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000)));
     say(`warmed up: ${pair.worker}, ${pair.name}`);
   }
   const [floor, ...others] = pairs;
   for (let round = 1; round <= rounds; round += 1) {
-    for (const pair of shuffled(others)) {
-      const [own, between] = await turn(pair, floor);
-      turns.get(pair).push(own);
-      turns.get(floor).push(between);
+    const all = new Map(others.map((pair) => [pair, { own: [], around: [] }]));
+    for (let n = 0; n < TURNS; n += 1) {
+      let before = await turn(floor);
+      for (const pair of shuffled(others)) {
+        const { own, around } = all.get(pair);
+        own.push(await turn(pair));
+        const after = await turn(floor);
+        around.push(before, after);
+        before = after;
+      }
+    }
+    for (const [pair, { own, around }] of all) {
+      const [its, floors] = [steady(own), steady(around)];
+      turns.get(pair).push({ ...its, ratio: its.micros / floors.micros });
+      turns.get(floor).push({ ...floors, ratio: 1 });
     }
     say(`round ${round} of ${rounds}`);
   }
@@ -74,33 +85,26 @@ export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say })
   return results;
 }
 
-/** What a turn of `pair` took, and what the floor took meanwhile. */
-async function turn(pair, floor) {
-  for (const one of [pair, floor]) await warm(one);
-  const slices = [await slice(floor)];
-  for (let n = 0; n < SLICES; n += 1) slices.push(await slice(pair), await slice(floor));
-  const [between, own] = [0, 1].map((which) => steady(slices.filter((_, n) => n % 2 === which)));
-  return [{ ...own, ratio: own.micros / between.micros }, { ...between, ratio: 1 }];
-}
-
-/** The mean of the slices, for garbage is collected in some of them only. */
-function steady(slices) {
-  const most = HALT * median(slices.map(({ micros }) => micros));
-  const kept = slices.filter(({ micros }) => micros < most);
-  const mean = (name) => kept.reduce((sum, one) => sum + one[name], 0) / kept.length;
-  return { micros: mean("micros"), rps: mean("rps"), busy: mean("busy") };
-}
-
 async function warm(pair) {
   await takeLease(pair);
   await asFastAsPossible(pair.server.port, WARM_UP, pair.next, pair.status);
 }
 
-async function slice({ server, count, next, status }) {
+async function turn(pair) {
+  const { server, count, next, status } = pair;
+  await warm(pair);
   const before = server.cpuMicros();
   const { seconds } = await asFastAsPossible(server.port, count, next, status);
   const used = server.cpuMicros() - before;
   return { micros: used / count, rps: count / seconds, busy: used / (seconds * 1_000_000) };
+}
+
+/** The mean of the turns, for garbage is collected in some of them only. */
+function steady(turns) {
+  const most = HALT * median(turns.map(({ micros }) => micros));
+  const kept = turns.filter(({ micros }) => micros < most);
+  const mean = (name) => kept.reduce((sum, one) => sum + one[name], 0) / kept.length;
+  return { micros: mean("micros"), rps: mean("rps"), busy: mean("busy") };
 }
 
 function shuffled(list) {
