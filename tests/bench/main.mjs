@@ -25,8 +25,8 @@ const build = join(here, "build");
 const options = new Set(process.argv.slice(2));
 const quick = options.has("--quick");
 const plan = quick
-  ? { keys: { warm: 100, issued: 600, minted: 30_000 }, rounds: 3, turnMs: 40, warmUpMs: 500, seconds: 1, starts: 5, sizes: [1_000, 100_000] }
-  : { keys: { warm: 100, issued: 600, minted: 100_000 }, rounds: 7, turnMs: 75, warmUpMs: 3_500, seconds: 4, starts: 11, sizes: [1_000, 100_000, 1_000_000] };
+  ? { keys: { warm: 100, issued: 600, minted: 30_000 }, rounds: 3, turnMs: 15, warmUpMs: 500, seconds: 1, starts: 5, sizes: [1_000, 100_000] }
+  : { keys: { warm: 100, issued: 600, minted: 100_000 }, rounds: 7, turnMs: 50, warmUpMs: 2_500, seconds: 3, starts: 11, sizes: [1_000, 100_000, 1_000_000] };
 
 const begun = performance.now();
 const say = (what) => console.error(`keygate: ${String(Math.round((performance.now() - begun) / 1_000)).padStart(4)} s  ${what}`);

@@ -1,110 +1,121 @@
-// The measurement: everyone has a short turn, with one of the floor between any two, over and over. What else the machine does
-// meanwhile makes all requests dearer, by half and more, for seconds; and now and then it stands still for half a second. So
-// a ratio is that of the turns of a round to the floor's just before and after them, without those that fell into such a halt.
+// The measurement: a few Workers and the floor alternate in short turns until all have had their rounds of them, then the next
+// few and the floor. So all have the same company and the same part of the time, and none is idle for long: V8 gives
+// memory back then, and a process that was idle for seconds takes longer for thousands of requests. What else the machine
+// does makes all requests dearer, by half and more, for seconds; turns differ in order and length, lest they keep step
+// with it. A ratio is that of the means, not of medians: V8's large collections take 200 ms each, and come once in 15,000
+// requests to the floor; they are a part of what a request costs, and a median of turns would leave them out.
 
 import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
 
 const PER_SECOND = 1_000;
-/** So many turns of everyone are a round. */
-const TURNS = 6;
-/** A turn that took so many times the round's median fell into a halt. */
-const HALT = 2;
+/** So many Workers alternate with the floor. */
+const TOGETHER = 6;
+/** So many turns of each are a round. */
+const TURNS = 30;
 /** So much longer it takes until a cache has what a Zipf distribution asks for most. */
 const FILLING = 5;
-/** Before each turn: so many requests. */
+/** Before latency is measured: so many requests. */
 const WARM_UP = 100;
 /** A case that takes more than this of what it can do at the usual rate is asked at a lower one. */
 const FARTHEST = 0.4;
 
 /**
  * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, ratio_low, ratio_high, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`,
- * medians of the rounds with lowest and highest; the first of `pairs` is the floor;
+ * means of the rounds with lowest and highest; the first of `pairs` is the floor;
  * `busy` is how much of one core workerd used while requests came as fast as they were answered, and `per_second` the
  * rate at which latency was measured. Everyone runs for `warmUpMs` first; a turn takes about `turnMs`; latency is measured
  * for `seconds` each. `say` is told what is done.
  */
 export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say }) {
-  const turns = new Map(pairs.map((pair) => [pair, []]));
-  for (const pair of pairs) {
-    await takeLease(pair);
-    const { port } = pair.server;
-    const begun = performance.now();
-    let took;
-    do took = (await asFastAsPossible(port, 500, pair.next, pair.status)).seconds;
-    while (performance.now() < begun + warmUpMs * (pair.name === "zipf" ? FILLING : 1));
-    pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000)));
-    say(`warmed up: ${pair.worker}, ${pair.name}`);
-  }
-  const [floor, ...others] = pairs;
-  for (let round = 1; round <= rounds; round += 1) {
-    const all = new Map(others.map((pair) => [pair, { own: [], around: [] }]));
-    for (let n = 0; n < TURNS; n += 1) {
-      let before = await turn(floor);
-      for (const pair of shuffled(others)) {
-        const { own, around } = all.get(pair);
-        own.push(await turn(pair));
-        const after = await turn(floor);
-        around.push(before, after);
-        before = after;
-      }
+  const [floor] = pairs;
+  const others = byCase(pairs.slice(1));
+  const taken = new Map(pairs.map((pair) => [pair, []]));
+  const times = new Map();
+  for (let from = 0; from < others.length; from += TOGETHER) {
+    const group = [floor, ...others.slice(from, from + TOGETHER)];
+    say(`warming up: ${group.map(({ worker, name }) => `${worker} ${name}`).join(", ")}`);
+    for (const pair of group) await warmUp(pair, { warmUpMs, turnMs });
+    for (let n = 1; n <= rounds; n += 1) {
+      const sums = await round(group);
+      for (const [pair, its] of sums) taken.get(pair).push({ ...its, floor: sums.get(floor) });
+      say(`round ${n} of ${rounds}`);
     }
-    for (const [pair, { own, around }] of all) {
-      const [its, floors] = [steady(own), steady(around)];
-      turns.get(pair).push({ ...its, ratio: its.micros / floors.micros });
-      turns.get(floor).push({ ...floors, ratio: 1 });
-    }
-    say(`round ${round} of ${rounds}`);
+    say("latency");
+    for (const pair of group) times.set(pair, await latency(pair, taken.get(pair), seconds));
   }
-  const results = [];
-  for (const pair of pairs) {
-    const all = turns.get(pair);
-    const of = (name) => all.map((one) => one[name]);
-    const result = {
-      worker: pair.worker,
-      case: pair.name,
-      cpu_us: median(of("micros")),
-      cpu_us_low: Math.min(...of("micros")),
-      cpu_us_high: Math.max(...of("micros")),
-      ratio: median(of("ratio")),
-      ratio_low: Math.min(...of("ratio")),
-      ratio_high: Math.max(...of("ratio")),
-      rps: median(of("rps")),
-      busy: median(of("busy")),
-      rounds,
-    };
-    result.per_second = Math.min(PER_SECOND, Math.floor((result.rps * FARTHEST) / 50) * 50);
-    await warm(pair);
-    const times = await atARate(pair.server.port, result.per_second, seconds, pair.next, pair.status);
-    result.p50_ms = quantile(times, 0.5);
-    result.p99_ms = quantile(times, 0.99);
-    result.p999_ms = quantile(times, 0.999);
-    results.push(rounded(result));
-    say(`latency: ${pair.worker}, ${pair.name}`);
-  }
-  return results;
+  return pairs.map((pair) => rounded({ ...usage(pair, taken.get(pair)), rounds, ...times.get(pair) }));
 }
 
-async function warm(pair) {
+/** Those that are compared with one another stand together. */
+function byCase(pairs) {
+  const names = [...new Set(pairs.map(({ name }) => name))];
+  return names.flatMap((name) => pairs.filter((pair) => pair.name === name));
+}
+
+/** Sends requests for a while, and finds out how many are a turn. */
+async function warmUp(pair, { warmUpMs, turnMs }) {
   await takeLease(pair);
-  await asFastAsPossible(pair.server.port, WARM_UP, pair.next, pair.status);
+  const begun = performance.now();
+  let took;
+  do took = (await asFastAsPossible(pair.server.port, 500, pair.next, pair.status)).seconds;
+  while (performance.now() < begun + warmUpMs * (pair.name === "zipf" ? FILLING : 1));
+  pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000)));
 }
 
-async function turn(pair) {
+/** From each of the group to what its turns took, all of them together: `{micros, rps, busy}`. */
+async function round(group) {
+  const sums = new Map(group.map((pair) => [pair, { requests: 0, used: 0, seconds: 0 }]));
+  for (let n = 0; n < TURNS; n += 1) {
+    for (const pair of shuffled(group)) await turn(pair, sums.get(pair));
+  }
+  const entries = [...sums].map(([pair, { requests, used, seconds }]) => [
+    pair,
+    { micros: used / requests, rps: requests / seconds, busy: used / (seconds * 1_000_000) },
+  ]);
+  return new Map(entries);
+}
+
+async function turn(pair, sum) {
   const { server, count, next, status } = pair;
-  await warm(pair);
+  await takeLease(pair);
+  const requests = Math.ceil(count * (0.5 + Math.random()));
   const before = server.cpuMicros();
-  const { seconds } = await asFastAsPossible(server.port, count, next, status);
-  const used = server.cpuMicros() - before;
-  return { micros: used / count, rps: count / seconds, busy: used / (seconds * 1_000_000) };
+  const { seconds } = await asFastAsPossible(server.port, requests, next, status);
+  sum.used += server.cpuMicros() - before;
+  sum.requests += requests;
+  sum.seconds += seconds;
 }
 
-/** The mean of the turns, for garbage is collected in some of them only. */
-function steady(turns) {
-  const most = HALT * median(turns.map(({ micros }) => micros));
-  const kept = turns.filter(({ micros }) => micros < most);
-  const mean = (name) => kept.reduce((sum, one) => sum + one[name], 0) / kept.length;
-  return { micros: mean("micros"), rps: mean("rps"), busy: mean("busy") };
+function usage({ worker, name }, rounds) {
+  const of = (what) => rounds.map((one) => one[what]);
+  const ratios = rounds.map(({ micros, floor }) => micros / floor.micros);
+  return {
+    worker,
+    case: name,
+    cpu_us: mean(of("micros")),
+    cpu_us_low: Math.min(...of("micros")),
+    cpu_us_high: Math.max(...of("micros")),
+    ratio: mean(of("micros")) / mean(rounds.map(({ floor }) => floor.micros)),
+    ratio_low: Math.min(...ratios),
+    ratio_high: Math.max(...ratios),
+    rps: mean(of("rps")),
+    busy: mean(of("busy")),
+  };
+}
+
+async function latency(pair, rounds, seconds) {
+  const { server, next, status } = pair;
+  const rps = mean(rounds.map((one) => one.rps));
+  const perSecond = Math.min(PER_SECOND, Math.floor((rps * FARTHEST) / 50) * 50);
+  await takeLease(pair);
+  await asFastAsPossible(server.port, WARM_UP, next, status);
+  const times = await atARate(server.port, perSecond, seconds, next, status);
+  return { per_second: perSecond, p50_ms: quantile(times, 0.5), p99_ms: quantile(times, 0.99), p999_ms: quantile(times, 0.999) };
+}
+
+function mean(values) {
+  return values.reduce((sum, one) => sum + one, 0) / values.length;
 }
 
 function shuffled(list) {
