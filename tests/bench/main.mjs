@@ -40,10 +40,8 @@ say("cold starts");
 const cold = await measureColdStart({ keys, kv, build, times: plan.starts });
 say("rows by the number of keys");
 const scale = await measureScale(plan.sizes, say);
-say("starting everyone and looking at their answers");
-const pairs = await startPairs(PAIRS, { keys, kv, build });
-const results = await measure(pairs, { ...plan, say });
-for (const { server } of pairs) await server.stop();
+const start = (pairs) => startPairs(pairs, { keys, kv, build });
+const results = await measure(PAIRS, { ...plan, start, say });
 kv.stop();
 
 const machine = {

@@ -1,6 +1,6 @@
 // The measurement: a few Workers and the floor alternate in short turns until all have had their rounds of them, then the next
-// few and the floor. So all have the same company and the same part of the time, and none is idle for long: V8 gives
-// memory back then, and a process that was idle for seconds takes longer for thousands of requests. What else the machine
+// few and the floor, all of them started for it. So all have the same company and the same part of the time, and none is idle for
+// long: V8 gives memory back then, and a process that was idle for seconds takes longer for thousands of requests. What else the machine
 // does makes all requests dearer, by half and more, for seconds; turns differ in order and length, lest they keep step
 // with it. A ratio is that of the means, not of medians: V8's large collections take 200 ms each, and come once in 15,000
 // requests to the floor; they are a part of what a request costs, and a median of turns would leave them out.
@@ -21,36 +21,45 @@ const WARM_UP = 100;
 const FARTHEST = 0.4;
 
 /**
- * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, ratio_low, ratio_high, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`,
- * means of the rounds with lowest and highest; the first of `pairs` is the floor;
+ * `[{worker, case, cpu_us, cpu_us_low, cpu_us_high, ratio, ratio_low, ratio_high, rps, busy, per_second, p50_ms, p99_ms, p999_ms, rounds}…]`
+ * of the `[worker, case]` in `pairs`, means of the rounds with lowest and highest; the first of `pairs` is the floor;
  * `busy` is how much of one core workerd used while requests came as fast as they were answered, and `per_second` the
- * rate at which latency was measured. Everyone runs for `warmUpMs` first; a turn takes about `turnMs`; latency is measured
- * for `seconds` each. `say` is told what is done.
+ * rate at which latency was measured. `start` starts those it is given; everyone runs for `warmUpMs` first; a turn takes
+ * about `turnMs`; latency is measured for `seconds` each. `say` is told what is done.
  */
-export async function measure(pairs, { rounds, turnMs, warmUpMs, seconds, say }) {
-  const [floor] = pairs;
+export async function measure(pairs, { start, rounds, turnMs, warmUpMs, seconds, say }) {
+  const [first] = pairs;
   const others = byCase(pairs.slice(1));
-  const taken = new Map(pairs.map((pair) => [pair, []]));
-  const times = new Map();
+  const all = new Map(pairs.map((pair) => [String(pair), { taken: [] }]));
   for (let from = 0; from < others.length; from += TOGETHER) {
-    const group = [floor, ...others.slice(from, from + TOGETHER)];
-    say(`warming up: ${group.map(({ worker, name }) => `${worker} ${name}`).join(", ")}`);
+    const names = [first, ...others.slice(from, from + TOGETHER)];
+    say(`starting, checking and warming up: ${names.map((name) => name.join(" ")).join(", ")}`);
+    const group = await start(names);
+    const [floor] = group;
     for (const pair of group) await warmUp(pair, { warmUpMs, turnMs });
     for (let n = 1; n <= rounds; n += 1) {
       const sums = await round(group);
-      for (const [pair, its] of sums) taken.get(pair).push({ ...its, floor: sums.get(floor) });
+      for (const [pair, its] of sums) all.get(`${pair.worker},${pair.name}`).taken.push({ ...its, floor: sums.get(floor) });
       say(`round ${n} of ${rounds}`);
     }
     say("latency");
-    for (const pair of group) times.set(pair, await latency(pair, taken.get(pair), seconds));
+    for (const pair of group) {
+      const its = all.get(`${pair.worker},${pair.name}`);
+      its.latency ??= await latency(pair, its.taken, seconds);
+    }
+    for (const { server } of group) await server.stop();
   }
-  return pairs.map((pair) => rounded({ ...usage(pair, taken.get(pair)), rounds, ...times.get(pair) }));
+  return pairs.map((pair) => {
+    const { taken, latency } = all.get(String(pair));
+    const [worker, name] = pair;
+    return rounded({ worker, case: name, ...usage(taken), rounds, ...latency });
+  });
 }
 
 /** Those that are compared with one another stand together. */
 function byCase(pairs) {
-  const names = [...new Set(pairs.map(({ name }) => name))];
-  return names.flatMap((name) => pairs.filter((pair) => pair.name === name));
+  const cases = [...new Set(pairs.map(([, name]) => name))];
+  return cases.flatMap((one) => pairs.filter(([, name]) => name === one));
 }
 
 /** Sends requests for a while, and finds out how many are a turn. */
@@ -87,12 +96,10 @@ async function turn(pair, sum) {
   sum.seconds += seconds;
 }
 
-function usage({ worker, name }, rounds) {
+function usage(rounds) {
   const of = (what) => rounds.map((one) => one[what]);
   const ratios = rounds.map(({ micros, floor }) => micros / floor.micros);
   return {
-    worker,
-    case: name,
     cpu_us: mean(of("micros")),
     cpu_us_low: Math.min(...of("micros")),
     cpu_us_high: Math.max(...of("micros")),
