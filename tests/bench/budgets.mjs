@@ -1,5 +1,7 @@
 // The budgets. Ratios are to the floor of the same run.
 
+import { CASES } from "./names.mjs";
+
 /** What a decision may take of the CPU, by case. */
 const RATIOS = { warm: 1.15, forged: 1.15, "wrong-scope": 1.2, revoked: 1.2 };
 
@@ -18,10 +20,10 @@ export function exceeded(results, { trips, cold_start, scale }) {
   };
   for (const [name, budget] of Object.entries(RATIOS)) {
     const { ratio } = found("keygate", name);
-    check(ratio <= budget, `${name} takes ${ratio} times the floor, at most ${budget} are allowed`);
+    check(ratio <= budget, `${CASES[name]} takes ${ratio} times the empty Worker, at most ${budget} are allowed`);
   }
   const [own, peer] = [found("keygate", "kv"), found("js-kv", "kv")];
-  check(own.ratio <= peer.ratio, `a read of KV takes ${own.ratio} times the floor, hand-written JavaScript ${peer.ratio}`);
+  check(own.ratio <= peer.ratio, `${CASES.kv} takes ${own.ratio} times the empty Worker, hand-written JavaScript ${peer.ratio}`);
   const calls = trips.forged_kv_calls + trips.forged_authority_calls;
   check(calls === 0, `forged keys made ${calls} calls of KV and the Authority`);
   for (const name of ["first_ms", "kv_ms", "authority_ms"]) {

@@ -1,6 +1,6 @@
 // The chart of README.md: how many times the CPU time of the empty Worker a request takes.
 
-import { CASES, WORKERS } from "./report.mjs";
+import { CASES, WORKERS } from "./names.mjs";
 
 const BARS = [
   ["floor", "warm"],

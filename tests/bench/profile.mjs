@@ -1,23 +1,23 @@
 // Where the CPU time of a request goes: takes samples of workerd's stacks with perf, in which V8 names what it has compiled,
-// and tells them apart by the innermost frame that says something. Everyone has short turns, so that what the machine does
-// meanwhile befalls all of them. Called as: profile.mjs CASE... (of Keygate, or of a peer: `js-kv:kv`).
+// and tells them apart by the innermost frame that says something. Everyone has short turns, as in
+// rounds.mjs. Called as: profile.mjs [--write] CASE... (of Keygate, or of a peer: `js-kv:kv`).
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startPairs, takeLease } from "./cases.mjs";
+import { startPairs } from "./cases.mjs";
 import { makeKeys } from "./keys.mjs";
-import { asFastAsPossible } from "./load.mjs";
 import { temporaryDirectory } from "../workerd/harness/guard.mjs";
+import { updateReadme } from "./report.mjs";
+import { round } from "./rounds.mjs";
 import { startKvProcess } from "./worker.mjs";
 
-const WARM_UP = 20_000;
-/** Requests between two looks at the lease. */
-const AT_ONCE = 2_000;
-const TURNS = 40;
 const REQUESTS_A_TURN = 500;
+const WARM_UP_TURNS = 40;
+const TURNS = 40;
 const SAMPLES_PER_SECOND = 1_999;
 
 /** The first pattern that a frame fits, from the innermost frame on, says what the sample is. */
@@ -37,7 +37,7 @@ const PARTS = [
 ];
 const REST = "workerd and the kernel: everything else";
 
-const cases = process.argv.slice(2);
+const [write, cases] = process.argv[2] === "--write" ? [true, process.argv.slice(3)] : [false, process.argv.slice(2)];
 const kv = startKvProcess();
 const keys = await makeKeys({ warm: 100, issued: 600, minted: cases.some((name) => name.endsWith("kv")) ? 30_000 : 100 });
 const build = join(import.meta.dirname, "build");
@@ -51,41 +51,29 @@ const started = [];
 for (const [worker, name, bundle] of [["floor", "warm"], ...pairs]) {
   started.push(...(await startPairs([[worker, name]], { keys, kv, build, bundle, v8Flags: ["--perf-basic-prof"] })));
 }
-/** The CPU time that `count` requests take. */
-const ask = async (pair, count) => {
-  await takeLease(pair);
-  const before = pair.server.cpuMicros();
-  await asFastAsPossible(pair.server.port, count, pair.next, pair.status);
-  return pair.server.cpuMicros() - before;
-};
-for (const pair of started) for (let sent = 0; sent < WARM_UP; sent += AT_ONCE) await ask(pair, AT_ONCE);
+for (const pair of started) pair.count = REQUESTS_A_TURN;
+await round(started, WARM_UP_TURNS);
 const file = join(directory, "samples");
 const pids = started.map(({ server }) => server.pid);
 const perf = spawn("perf", ["record", "-q", "-g", "-F", String(SAMPLES_PER_SECOND), "-p", pids.join(","), "-o", file]);
 while (!existsSync(file)) await sleep(10);
 await sleep(200);
-const used = started.map(() => 0);
-for (let turn = 0; turn < TURNS; turn += 1) {
-  for (const [n, pair] of started.entries()) used[n] += await ask(pair, REQUESTS_A_TURN);
-}
+const took = await round(started, TURNS);
 perf.kill("SIGINT");
 await once(perf, "exit");
-const script = ["script", "-i", file, "-F", "pid,ip,sym"];
-const stacks = execFileSync("perf", script, { encoding: "utf8", maxBuffer: 2 ** 30, stdio: ["ignore", "pipe", "ignore"] })
-  .split("\n\n")
-  .map((stack) => stack.trim().split("\n"));
 for (const [n, { worker, name, server }] of started.entries()) {
   await server.stop();
-  rmSync(`/tmp/perf-${server.pid}.map`, { force: true });
-  const micros = used[n] / (TURNS * REQUESTS_A_TURN);
+  const { micros } = took[n];
   totals.push([worker, name, micros]);
-  count(stacks.filter(([pid]) => Number(pid) === server.pid).map(([, ...frames]) => frames), micros, n);
+  const script = ["script", "-i", file, "--pid", String(server.pid), "-F", "ip,sym"];
+  count(execFileSync("perf", script, { encoding: "utf8", maxBuffer: 2 ** 30, stdio: ["ignore", "pipe", "ignore"] }), micros, n);
+  rmSync(`/tmp/perf-${server.pid}.map`, { force: true });
   console.error(`keygate: ${worker}, ${name}: ${micros.toFixed(1)} µs a request`);
 }
 kv.stop();
 
 function count(stacks, micros, column) {
-  const samples = stacks.map((frames) => frames.map((frame) => frame.trim().replace(/^[0-9a-f]+ /, "")));
+  const samples = stacks.split("\n\n").map((stack) => stack.trim().split("\n").map((frame) => frame.trim().replace(/^[0-9a-f]+ /, "")));
   const each = micros / samples.length;
   const add = (map, what) => {
     const row = map.get(what) ?? map.set(what, []).get(what);
@@ -107,15 +95,29 @@ function count(stacks, micros, column) {
   }
 }
 
-function print(title, map, most) {
+/** From each part to its share of each column, in µs, the largest first. */
+function rowsOf(map) {
   const rows = [...map].map(([what, values]) => [what, totals.map((_, column) => values[column] ?? 0)]);
-  rows.sort((left, right) => Math.max(...right[1]) - Math.max(...left[1]));
+  return rows.sort((left, right) => Math.max(...right[1]) - Math.max(...left[1]));
+}
+
+function print(title, rows) {
   console.log(`\n${title.padEnd(60)}${totals.map(([worker, name]) => `${worker} ${name}`.padStart(22)).join("")}`);
   const floor = totals[0][2];
-  for (const [what, values] of rows.slice(0, most)) {
+  for (const [what, values] of rows) {
     console.log(what.slice(0, 59).padEnd(60) + values.map((micros) => `${micros.toFixed(1)} µs ${(micros / floor).toFixed(2)} ×`.padStart(22)).join(""));
   }
 }
 
-print("µs a request, and as a part of the floor", new Map([...table, ["in all", totals.map(([, , micros]) => micros)]]), 40);
-print("Keygate's own functions, without what they call", inside, 15);
+const parts = rowsOf(new Map([...table, ["in all", totals.map(([, , micros]) => micros)]]));
+print("µs a request, and as a part of the floor", parts);
+print("Keygate's own functions, without what they call", rowsOf(inside).slice(0, 15));
+if (write) {
+  const profile = {
+    machine: { cpu: cpus()[0].model.trim(), date: new Date().toISOString().slice(0, 10) },
+    columns: totals.map(([worker, name]) => ({ worker, case: name })),
+    parts: parts.map(([part, values]) => ({ part, cpu_us: values.map((micros) => Number(micros.toFixed(1))) })),
+  };
+  writeFileSync(join(import.meta.dirname, "profile.json"), `${JSON.stringify(profile, null, 2)}\n`);
+  updateReadme();
+}

@@ -1,9 +1,8 @@
 // The measurement: a few Workers and the floor alternate in short turns until all have had their rounds of them, then the next
 // few and the floor, all of them started for it. So all have the same company and the same part of the time, and none is idle for
-// long: V8 gives memory back then, and a process that was idle for seconds takes longer for thousands of requests. What else the machine
-// does makes all requests dearer, by half and more, for seconds; turns differ in order and length, lest they keep step
-// with it. A ratio is that of the means, not of medians: V8's large collections take 200 ms each, and come once in 15,000
-// requests to the floor; they are a part of what a request costs, and a median of turns would leave them out.
+// long: V8 gives memory back then, and is slower for thousands of requests. What else the machine does makes all requests
+// dearer for seconds; turns differ in order and length, lest they keep step with it. A ratio is that of the means, not of
+// medians: V8's large collections fall into few turns and are a part of what a request costs.
 
 import { takeLease } from "./cases.mjs";
 import { asFastAsPossible, atARate } from "./load.mjs";
@@ -28,31 +27,27 @@ const FARTHEST = 0.4;
  * about `turnMs`; latency is measured for `seconds` each. `say` is told what is done.
  */
 export async function measure(pairs, { start, rounds, turnMs, warmUpMs, seconds, say }) {
-  const [first] = pairs;
-  const others = byCase(pairs.slice(1));
-  const all = new Map(pairs.map((pair) => [String(pair), { taken: [] }]));
+  const [first, ...rest] = pairs;
+  const others = byCase(rest);
+  const taken = new Map(pairs.map((pair) => [pair, []]));
+  const times = new Map();
   for (let from = 0; from < others.length; from += TOGETHER) {
-    const names = [first, ...others.slice(from, from + TOGETHER)];
-    say(`starting, checking and warming up: ${names.map((name) => name.join(" ")).join(", ")}`);
-    const group = await start(names);
-    const [floor] = group;
-    for (const pair of group) await warmUp(pair, { warmUpMs, turnMs });
+    const members = [first, ...others.slice(from, from + TOGETHER)];
+    say(`starting, checking and warming up: ${members.map((pair) => pair.join(" ")).join(", ")}`);
+    const group = await start(members);
+    for (const running of group) await warmUp(running, { warmUpMs, turnMs });
     for (let n = 1; n <= rounds; n += 1) {
-      const sums = await round(group);
-      for (const [pair, its] of sums) all.get(`${pair.worker},${pair.name}`).taken.push({ ...its, floor: sums.get(floor) });
+      const sums = await round(group, TURNS);
+      for (const [at, sum] of sums.entries()) taken.get(members[at]).push({ ...sum, floor: sums[0] });
       say(`round ${n} of ${rounds}`);
     }
     say("latency");
-    for (const pair of group) {
-      const its = all.get(`${pair.worker},${pair.name}`);
-      its.latency ??= await latency(pair, its.taken, seconds);
-    }
+    for (const [at, running] of group.entries()) times.set(members[at], await latency(running, taken.get(members[at]), seconds));
     for (const { server } of group) await server.stop();
   }
   return pairs.map((pair) => {
-    const { taken, latency } = all.get(String(pair));
     const [worker, name] = pair;
-    return rounded({ worker, case: name, ...usage(taken), rounds, ...latency });
+    return rounded({ worker, case: name, ...usage(taken.get(pair)), rounds, ...times.get(pair) });
   });
 }
 
@@ -72,17 +67,15 @@ async function warmUp(pair, { warmUpMs, turnMs }) {
   pair.count = Math.max(20, Math.round((500 / took) * (turnMs / 1_000)));
 }
 
-/** From each of the group to what its turns took, all of them together: `{micros, rps, busy}`. */
-async function round(group) {
+/** What so many turns of each of the group, of about `count` requests each, took together: `[{micros, rps, busy}…]`. */
+export async function round(group, turns) {
   const sums = new Map(group.map((pair) => [pair, { requests: 0, used: 0, seconds: 0 }]));
-  for (let n = 0; n < TURNS; n += 1) {
+  for (let n = 0; n < turns; n += 1) {
     for (const pair of shuffled(group)) await turn(pair, sums.get(pair));
   }
-  const entries = [...sums].map(([pair, { requests, used, seconds }]) => [
-    pair,
-    { micros: used / requests, rps: requests / seconds, busy: used / (seconds * 1_000_000) },
-  ]);
-  return new Map(entries);
+  return [...sums.values()].map(({ requests, used, seconds }) => {
+    return { micros: used / requests, rps: requests / seconds, busy: used / (seconds * 1_000_000) };
+  });
 }
 
 async function turn(pair, sum) {

@@ -13,7 +13,8 @@ const results = JSON.parse(text("tests", "bench", "results.json"));
 
 test("the tables of README.md are those of the last measurement", () => {
   const measured = JSON.parse(text("tests", "bench", "measured.json"));
-  assert.equal(partOf(text("README.md")), inReadme(results, measured));
+  const profile = JSON.parse(text("tests", "bench", "profile.json"));
+  assert.equal(partOf(text("README.md")), inReadme(results, measured, profile));
 });
 
 test("the chart is that of the last measurement", () => {

@@ -12,6 +12,7 @@ pub mod message;
 pub mod path;
 pub mod scope;
 
+mod anew;
 mod fixture;
 
 /// A fuzz target.
